@@ -1,0 +1,41 @@
+"""The only inference loop: a query of one minibatch, applied to all cells in their order."""
+
+import numpy as np
+
+from latome.backend import torch
+from latome.data.minibatches import Minibatches
+from latome.errors import QueryError
+
+__all__ = ["rows_of", "sweep"]
+
+
+def rows_of(data, indices):
+    """(n',) rows from None (all), a mask (n,) or row numbers."""
+    if indices is None:
+        return np.arange(data.n_cells)
+    indices = np.asarray(indices)
+    if indices.dtype == bool:
+        if indices.shape != (data.n_cells,):
+            raise QueryError("indices", problem=f"The mask has {indices.size} entries for {data.n_cells} cells.",
+                             hint="Give one for each cell.")
+        return np.flatnonzero(indices)
+    if indices.size and (indices.min() < 0 or indices.max() >= data.n_cells):
+        raise QueryError("indices", problem=f"A row number lies outside 0 to {data.n_cells - 1}.",
+                         hint="Row numbers count from 0.")
+    return indices.astype(np.int64)
+
+
+@torch.inference_mode()
+def sweep(module, data, query, *, indices=None, batch_size=1024, device="cpu"):
+    """Apply `query(cells) -> {name: (m, ...) tensor}` to minibatches in evaluation mode.
+
+    Returns {name: (n, ...) numpy array}, rows in the order of `indices`.
+    """
+    rows = rows_of(data, indices)
+    if not len(rows):
+        raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
+    was_training = module.training
+    module.eval()
+    parts = [query(cells) for cells in Minibatches(data, rows, batch_size, device)]
+    module.train(was_training)
+    return {name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]}

@@ -1,0 +1,38 @@
+"""The one place where torch is imported.
+
+Inside R, R's BLAS is loaded globally, and torch's own matrix products would be resolved to it: with the
+reference BLAS they are up to 60 times slower. On Linux RTLD_DEEPBIND makes torch prefer its own.
+Set LATOME_NO_DEEPBIND=1 to switch this off (a preloaded memory allocator may need that).
+"""
+
+import ctypes
+import importlib
+import os
+import sys
+
+__all__ = ["borrowed_blas", "torch"]
+
+
+def _global_blas():
+    """Whether this process already holds a global BLAS that torch's symbols could be resolved to."""
+    try:
+        return hasattr(ctypes.CDLL(None), "sgemm_")
+    except (OSError, TypeError):                       # no handle on the main program (Windows)
+        return False
+
+
+def _import_torch():
+    deepbind = 0 if os.environ.get("LATOME_NO_DEEPBIND") else getattr(os, "RTLD_DEEPBIND", 0)
+    if not deepbind or not hasattr(sys, "setdlopenflags"):
+        return importlib.import_module("torch")
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | deepbind)
+    try:
+        return importlib.import_module("torch")
+    finally:
+        sys.setdlopenflags(flags)
+
+
+#: True when torch was loaded before latome in a process with a global BLAS: products may be slow.
+borrowed_blas = "torch" in sys.modules and _global_blas()
+torch = _import_torch()

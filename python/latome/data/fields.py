@@ -1,0 +1,128 @@
+"""Which columns of an AnnData play which role, and how each becomes codes or numbers."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from latome.data.sources import closest
+from latome.errors import FieldError
+
+__all__ = ["Columns", "categories_of", "continuous_values", "encode", "obsm_values"]
+
+UNLABELED = -1                                         # code of a missing label
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The roles of an AnnData's columns.
+
+    Arguments
+    ---------
+    layer : layer of raw counts; None for X.
+    batch, labels : a column of obs each, or None.
+    categorical, continuous : further covariates, columns of obs.
+    obsm : pairs (name in the model, key of obsm), for matrices such as protein counts.
+    """
+
+    layer: str | None = None
+    batch: str | None = None
+    labels: str | None = None
+    categorical: tuple = ()
+    continuous: tuple = ()
+    obsm: tuple = ()
+
+    def __post_init__(self):
+        for name in ("categorical", "continuous"):
+            value = getattr(self, name)
+            value = (value,) if isinstance(value, str) else tuple(value or ())
+            if len(set(value)) != len(value):
+                raise FieldError(name, problem=f"`{name}` names the same column twice: {', '.join(map(str, value))}.",
+                                 hint="Name each covariate once.")
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "obsm", tuple(tuple(pair) for pair in self.obsm))
+
+    def to_json(self):
+        """The same as plain containers."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document):
+        """The reverse of `to_json`."""
+        return cls(**document)
+
+
+def column(obs, name, role):
+    """The column `name` of obs as a Series; `role` is what it was asked for."""
+    if not isinstance(name, str) or name not in obs:
+        raise FieldError(role, problem=f"`obs` has no column '{name}' (asked for as {role}).",
+                         hint=closest(name, obs.columns))
+    return obs[name]
+
+
+def as_text(values):
+    """Category names as text; whole floats lose their '.0', so that 1 and 1.0 are the same category."""
+    def text(value):
+        whole = isinstance(value, float | np.floating) and float(value).is_integer()
+        return str(int(value)) if whole else str(value)
+    return [text(value) for value in values]
+
+
+def categories_of(obs, name, role, *, allow_missing=False):
+    """Sorted names of the categories that occur in a column."""
+    values = column(obs, name, role)
+    missing = int(values.isna().sum())
+    if missing and not allow_missing:
+        raise FieldError(role, problem=f"Column '{name}' has {missing} missing values.",
+                         hint="Give each cell a category, or remove those cells.")
+    present = values.dropna().unique()
+    try:
+        present = sorted(present)
+    except TypeError:                                  # mixed types do not compare
+        present = sorted(present, key=str)
+    return as_text(present)
+
+
+def encode(obs, name, role, categories, *, allow_missing=False):
+    """(n,) int64 codes of a column; a value outside `categories` is an error, a missing one -1 if allowed."""
+    values = column(obs, name, role)
+    known = {category: code for code, category in enumerate(categories)}
+    factor = pd.Categorical(values)
+    levels = as_text(factor.categories)
+    occurring = np.unique(factor.codes)
+    unseen = [levels[code] for code in occurring if code >= 0 and levels[code] not in known]
+    if unseen:
+        shown = ", ".join(f"'{u}'" for u in unseen[:5])
+        raise FieldError(role, problem=f"Column '{name}' holds categories the model was not trained on: {shown}.",
+                         hint="Known: " + ", ".join(f"'{c}'" for c in list(categories)[:12]) + ".")
+    if -1 in occurring and not allow_missing:
+        raise FieldError(role, problem=f"Column '{name}' has {int((factor.codes < 0).sum())} missing values.",
+                         hint="Give each cell a category, or remove those cells.")
+    table = np.array([known.get(level, UNLABELED) for level in levels] + [UNLABELED], dtype=np.int64)
+    return table[factor.codes]
+
+
+def continuous_values(obs, names):
+    """(n, d) float32 of continuous covariates, as they are: nothing is standardised."""
+    out = np.empty((len(obs), len(names)), dtype=np.float32)
+    for j, name in enumerate(names):
+        values = column(obs, name, "continuous")
+        if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+            raise FieldError("continuous", problem=f"Column '{name}' is of type {values.dtype}, not numeric.",
+                             hint="Pass it as a categorical covariate, or convert it to numbers.")
+        values = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        if not np.isfinite(values).all():
+            raise FieldError("continuous", problem=f"Column '{name}' has missing or infinite values.",
+                             hint="Fill them in, or remove those cells.")
+        out[:, j] = values
+    return out
+
+
+def obsm_values(adata, key):
+    """((n, p) float32, names) of a matrix of obsm: an array, a sparse matrix or a DataFrame."""
+    if key not in adata.obsm:
+        raise FieldError("obsm", problem=f"`obsm` has no matrix '{key}'.", hint=closest(key, adata.obsm))
+    matrix = adata.obsm[key]
+    names = [str(c) for c in getattr(matrix, "columns", range(matrix.shape[1]))]
+    values = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+    return np.asarray(values, dtype=np.float32), names

@@ -1,0 +1,230 @@
+"""The registry of a model's data: gene order and category names, and data opened against it."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from latome.data.fields import Columns, categories_of, continuous_values, encode, obsm_values
+from latome.data.sources import CountSource, count_matrix
+from latome.errors import FieldError, QueryError
+
+__all__ = ["Dataset", "Registry", "open_data"]
+
+ONE_BATCH = ("all",)                                   # the batch of data that name none
+FEW_CELLS = 3
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What a model remembers of its data; travels with it as JSON.
+
+    Arguments
+    ---------
+    genes : names of the genes, in the model's order.
+    columns : the roles of the columns.
+    categories : {"batch": names, "labels": names, "<covariate>": names}, in the order of their codes.
+    arrays : {name: column names} of further matrices.
+    """
+
+    genes: tuple
+    columns: Columns
+    categories: dict
+    arrays: dict = field(default_factory=dict)
+
+    @property
+    def n_genes(self):
+        return len(self.genes)
+
+    @property
+    def n_batch(self):
+        return len(self.categories["batch"])
+
+    @property
+    def n_labels(self):
+        return len(self.categories.get("labels", ()))
+
+    @property
+    def batch_categories(self):
+        return list(self.categories["batch"])
+
+    @property
+    def category_sizes(self):
+        """Number of categories of the batch and of each categorical covariate."""
+        return (self.n_batch, *(len(self.categories[name]) for name in self.columns.categorical))
+
+    @property
+    def n_continuous(self):
+        return len(self.columns.continuous)
+
+    def to_json(self):
+        """The same as plain containers."""
+        return {"genes": list(self.genes), "columns": self.columns.to_json(),
+                "categories": {name: list(names) for name, names in self.categories.items()},
+                "arrays": {name: list(names) for name, names in self.arrays.items()}}
+
+    @classmethod
+    def from_json(cls, document):
+        """The reverse of `to_json`."""
+        return cls(tuple(document["genes"]), Columns.from_json(document["columns"]),
+                   document["categories"], document.get("arrays", {}))
+
+
+@dataclass
+class Dataset:
+    """Data ready for a model: counts by row, codes by column.
+
+    Arguments
+    ---------
+    registry : names behind the codes.
+    source : a `CountSource` of (n, g).
+    cells : names of the cells.
+    codes : {"batch": (n,), "labels": (n,) with -1 for unlabeled} int64.
+    categories : (n, 1 + c) int64, the batch and the categorical covariates.
+    continuous : (n, d) float32.
+    arrays : {name: (n, p) float32}.
+    warnings : what was found and can be lived with, in words.
+    """
+
+    registry: Registry
+    source: CountSource
+    cells: list
+    codes: dict
+    categories: np.ndarray
+    continuous: np.ndarray
+    arrays: dict
+    warnings: list
+
+    @property
+    def n_cells(self):
+        return self.source.shape[0]
+
+    @property
+    def n_genes(self):
+        return self.source.shape[1]
+
+
+def open_data(adata, columns=None, *, registry=None, genes=None, allow_noninteger=False):
+    """Check an AnnData and open it for a model.
+
+    Arguments
+    ---------
+    adata : AnnData of n cells with raw counts; nothing is written into it.
+    columns : the roles of its columns, a `Columns`; default: those of `registry`, or counts in X alone.
+    registry : of a trained model: genes are matched by name and categories must be known to it.
+    genes : names of the genes to use, in this order; None for all (or those of `registry`).
+    allow_noninteger : accept counts that are not whole numbers.
+
+    Returns a `Dataset`. Raises FieldError, or QueryError where genes of `registry` are missing.
+    """
+    columns = columns or (registry.columns if registry else Columns())
+    if adata.n_obs == 0 or adata.n_vars == 0:
+        raise FieldError("x", problem=f"The data hold {adata.n_obs} cells and {adata.n_vars} genes.",
+                         hint="Give at least one of each.")
+    name = "X" if columns.layer is None else f"layer '{columns.layer}'"
+    source = CountSource(count_matrix(adata, columns.layer), name)
+    chosen = list(registry.genes) if registry else genes
+    where, chosen = _locate_genes(adata.var_names, chosen, for_query=registry is not None)
+    source = source.genes(where)
+    source.check(allow_noninteger)
+    _refuse_empty_cells(source)
+    warnings = []
+    if registry is None:
+        registry = _build_registry(adata, columns, chosen, source, warnings)
+    codes, categories = _encode(adata.obs, columns, registry)
+    arrays = {name: obsm_values(adata, key)[0] for name, key in columns.obsm}
+    continuous = continuous_values(adata.obs, columns.continuous)
+    return Dataset(registry, source, list(adata.obs_names), codes, categories, continuous, arrays, warnings)
+
+
+def _locate_genes(var_names, genes, for_query):
+    """(positions, names) of the genes asked for."""
+    if genes is not None and isinstance(genes, str):
+        genes = [genes]
+    names = [str(name) for name in var_names]
+    if len(set(names)) != len(names):
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        raise FieldError("genes", problem=f"{len(twice)} gene names occur more than once, such as '{twice[0]}'.",
+                         hint="Make them unique: adata.var_names_make_unique(), or make.unique() in R.")
+    if genes is None:
+        return np.arange(len(names)), names
+    genes = [str(gene) for gene in genes]
+    if not genes:
+        raise FieldError("genes", problem="The list of genes is empty.", hint="Leave it out to use all genes.")
+    if len(set(genes)) != len(genes):
+        raise FieldError("genes", problem="The list of genes names some twice.", hint="Name each gene once.")
+    place = {name: i for i, name in enumerate(names)}
+    missing = [gene for gene in genes if gene not in place]
+    if missing:
+        kind = QueryError if for_query else FieldError
+        shown = ", ".join(f"'{gene}'" for gene in missing[:5])
+        raise kind("genes", problem=f"{len(missing)} of {len(genes)} genes are not in the data: {shown}"
+                                    f"{' ...' if len(missing) > 5 else ''}.",
+                   hint="The model needs each gene it was trained on." if for_query
+                   else f"The data name genes such as '{names[0]}'.")
+    return np.array([place[gene] for gene in genes]), genes
+
+
+def _refuse_empty_cells(source):
+    empty = np.flatnonzero(source.totals() <= 0)
+    if empty.size:
+        raise FieldError("x", problem=f"{empty.size} cells have no counts in the {source.shape[1]} genes used "
+                                      f"(the first is cell {empty[0] + 1}).",
+                         hint="Remove these cells, or use more genes.")
+
+
+def _build_registry(adata, columns, genes, source, warnings):
+    obs = adata.obs
+    categories = {"batch": list(ONE_BATCH)}
+    if columns.batch is not None:
+        categories["batch"] = categories_of(obs, columns.batch, "batch")
+    if columns.labels is not None:
+        categories["labels"] = categories_of(obs, columns.labels, "labels", allow_missing=True)
+    for name in columns.categorical:
+        if name in ("batch", "labels") and getattr(columns, name) != name:
+            raise FieldError("categorical", problem=f"A categorical covariate cannot be called '{name}'.",
+                             hint="Rename the column.")
+        categories[name] = categories_of(obs, name, "categorical")
+    if columns.batch is not None and columns.batch in columns.categorical:
+        raise FieldError("categorical", problem=f"Column '{columns.batch}' is the batch and a covariate.",
+                         hint="Name it once.")
+    _warn_of_columns(adata, columns, categories, warnings)
+    silent = int((~source.detected()).sum())
+    if silent:
+        warnings.append(f"{silent} of {len(genes)} genes have no counts in any cell; they carry no information.")
+    arrays = {name: obsm_values(adata, key)[1] for name, key in columns.obsm}
+    return Registry(tuple(genes), columns, categories, arrays)
+
+
+def _warn_of_columns(adata, columns, categories, warnings):
+    roles = [("batch", columns.batch)] + [(name, name) for name in columns.categorical]
+    for role, name in roles:
+        if name is None:
+            continue
+        sizes = np.bincount(encode(adata.obs, name, role, categories[role]))
+        rare = [categories[role][code] for code in np.flatnonzero(sizes < FEW_CELLS)]
+        if len(rare) > len(sizes) / 2 and len(sizes) > FEW_CELLS:
+            raise FieldError(role, problem=f"Column '{name}' has {len(sizes)} categories for {adata.n_obs} cells; "
+                                           f"most hold fewer than {FEW_CELLS}.",
+                             hint="Is it a number, or a cell name? Pass numbers as continuous covariates.")
+        if rare:
+            warnings.append(f"Column '{name}': {len(rare)} categories have fewer than {FEW_CELLS} cells "
+                            f"(such as '{rare[0]}').")
+    for name, values in zip(columns.continuous, continuous_values(adata.obs, columns.continuous).T, strict=True):
+        if values.std() == 0:
+            warnings.append(f"Continuous covariate '{name}' is the same in every cell; it carries no information.")
+        elif np.abs(values).max() > 100:
+            warnings.append(f"Continuous covariate '{name}' reaches {np.abs(values).max():.4g}; covariates are used as "
+                            "they are, so standardise it.")
+
+
+def _encode(obs, columns, registry):
+    n = len(obs)
+    batch = np.zeros(n, dtype=np.int64)
+    if columns.batch is not None:
+        batch = encode(obs, columns.batch, "batch", registry.categories["batch"])
+    labels = np.full(n, -1, dtype=np.int64)
+    if columns.labels is not None and columns.labels in obs:
+        labels = encode(obs, columns.labels, "labels", registry.categories["labels"], allow_missing=True)
+    extra = [encode(obs, name, "categorical", registry.categories[name]) for name in columns.categorical]
+    return {"batch": batch, "labels": labels}, np.stack([batch, *extra], axis=1)

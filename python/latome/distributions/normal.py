@@ -1,0 +1,47 @@
+"""The normal distribution with a diagonal covariance: every latent's posterior and prior."""
+
+import math
+
+from latome.backend import torch
+
+__all__ = ["DiagonalNormal"]
+
+
+class DiagonalNormal:
+    """Normal(mean, diag(variance)) over a vector of k latents.
+
+    Arguments
+    ---------
+    mean, variance : (..., k), or anything that broadcasts to it; variance > 0.
+    """
+
+    __slots__ = ("mean", "variance")
+
+    def __init__(self, mean, variance):
+        self.mean, self.variance = mean, variance
+
+    @property
+    def event_shape(self):
+        """(k,)."""
+        return self.mean.shape[-1:]
+
+    @property
+    def stddev(self):
+        return self.variance.sqrt()
+
+    def rsample(self, sample_shape=()):
+        """A draw (*sample_shape, ..., k) through which gradients flow."""
+        shape = torch.Size(sample_shape) + torch.broadcast_shapes(self.mean.shape, self.variance.shape)
+        noise = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.stddev * noise
+
+    def log_prob(self, z):
+        """(...,): log-density of z (..., k), summed over latents, in nats."""
+        square = (z - self.mean).square() / self.variance
+        return -0.5 * (square + self.variance.log() + math.log(2 * math.pi)).sum(-1)
+
+    def kl(self, other):
+        """(...,): KL(self || other) in nats; `other` is a DiagonalNormal."""
+        ratio = self.variance / other.variance
+        shift = (self.mean - other.mean).square() / other.variance
+        return 0.5 * (ratio - ratio.log() - 1 + shift).sum(-1)

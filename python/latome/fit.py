@@ -1,0 +1,146 @@
+"""A fit: a module with its settings, its registry and its history; and the verbs that make and train one."""
+
+from dataclasses import dataclass, field
+
+from latome.backend import torch
+from latome.data.minibatches import Minibatches
+from latome.errors import FieldError, QueryError, SettingError
+from latome.modules import CATALOGUE, find
+from latome.protocol import Module
+from latome.training.history import History
+from latome.training.loop import Trainer
+from latome.training.options import TrainingOptions
+from latome.training.session import RandomStream
+
+__all__ = ["Fit", "fit", "initialise", "start", "train"]
+
+
+@dataclass
+class Fit:
+    """A model and everything needed to use it again.
+
+    Arguments
+    ---------
+    kind : short name in the catalogue.
+    settings : of the module.
+    registry : gene order and category names.
+    module : the torch module, in evaluation mode.
+    history : of training; empty before.
+    seed : of initialisation and training.
+    training : facts of the last training: epochs, stopped, seconds, n_train, n_validation, device, options.
+    """
+
+    kind: str
+    settings: object
+    registry: object
+    module: Module
+    history: History = field(default_factory=History)
+    seed: int = 0
+    training: dict = field(default_factory=dict)
+
+    @property
+    def trained(self):
+        """Whether any training has happened."""
+        return len(self.history) > 0
+
+    @property
+    def n_parameters(self):
+        return sum(p.numel() for p in self.module.parameters())
+
+
+def check_seed(seed):
+    """The seed as an int from 0 to 2^63 - 1, or a SettingError."""
+    whole = isinstance(seed, int | float) and not isinstance(seed, bool) and float(seed).is_integer()
+    if not whole or not 0 <= seed < 2**63:
+        raise SettingError("seed", problem=f"`seed` cannot be {seed!r}.", hint="Give a whole number, 0 or more.")
+    return int(seed)
+
+
+def build(kind, settings, registry, parents=None):
+    """An untrained module of the catalogue (or a `Module` subclass given as `kind`)."""
+    module_class = find(kind) if isinstance(kind, str) else kind
+    for role in module_class.fields:
+        if not (getattr(registry.columns, role, None) or role in registry.arrays):
+            raise FieldError(role, problem=f"{module_class.title or module_class.__name__} needs `{role}`.",
+                             hint=f"Name the column that holds it: {role} = ...")
+    return module_class(settings, registry, parents)
+
+
+def initialise(settings, data, *, seed=0, parents=None, kind=None):
+    """A fit with fresh weights.
+
+    Arguments
+    ---------
+    settings : a settings object of a model of the catalogue, or its short name for the defaults.
+    data : a `Dataset`.
+    seed : of the weights.
+    parents : {name: Fit} that the model stands on.
+    kind : a `Module` subclass outside the catalogue.
+    """
+    if isinstance(settings, str):
+        settings = find(settings).Settings()
+    if kind is None:
+        kind = next((name for name, module in CATALOGUE.items() if type(settings) is module.Settings), None)
+    if kind is None:
+        raise SettingError("settings", problem=f"{type(settings).__name__} are not the settings of a known model.",
+                           hint="Known models: " + ", ".join(CATALOGUE) + ".")
+    seed = check_seed(seed)
+    with RandomStream(seed).active():
+        module = build(kind, settings, data.registry, parents)
+    return Fit(kind if isinstance(kind, str) else kind.__name__, settings, data.registry, module.eval(), seed=seed)
+
+
+def start(fit, data, options=None, callbacks=()):
+    """A `Trainer` that continues the fit; drive it with `advance`, then call `conclude`."""
+    if data.registry.genes != fit.registry.genes:
+        raise QueryError("genes", problem="The data were not opened against this model's registry.",
+                         hint="Open them with open_data(adata, registry=fit.registry).")
+    options = options or TrainingOptions()
+    return Trainer(fit.module, data, options, seed=fit.seed, history=fit.history, callbacks=callbacks)
+
+
+def conclude(fit, trainer):
+    """Write into the fit what training was. Returns the fit."""
+    fit.history = trainer.history
+    fit.training = {
+        "epochs": len(trainer.history), "stopped": trainer.state, "seconds": trainer.seconds,
+        "n_train": len(trainer.train_rows), "n_validation": len(trainer.validation_rows),
+        "device": str(trainer.device), "threads": trainer.options.threads or torch.get_num_threads(),
+        "options": trainer.options.to_json(),
+    }
+    return fit
+
+
+def train(fit, data, options=None, *, callbacks=(), progress=None):
+    """Train a fit; training again continues.
+
+    Arguments
+    ---------
+    fit, data : the model, and the data opened for it.
+    options : `TrainingOptions`.
+    callbacks : functions of the trainer, called after each epoch; True stops.
+    progress : function of a `Progress`, called about ten times a second.
+
+    Returns the same fit. A keyboard interrupt ends training and keeps the model as trained so far.
+    Raises TrainingError when the loss is no longer finite; the weights are then those of the epoch before.
+    """
+    trainer = start(fit, data, options, callbacks)
+    try:
+        while trainer.state == "running":
+            now = trainer.advance(None if progress is None else 0.1)
+            if progress is not None:
+                progress(now)
+    finally:
+        fit.module.eval().to("cpu")
+        conclude(fit, trainer)
+    return fit
+
+
+def fit(settings, data, options=None, *, seed=0, **more):
+    """`initialise`, then `train`."""
+    return train(initialise(settings, data, seed=seed), data, options, **more)
+
+
+def probe(fit, data, n=7):
+    """A minibatch of the first n cells, for tests and tools."""
+    return next(iter(Minibatches(data, range(min(n, data.n_cells)), n)))

@@ -1,0 +1,131 @@
+"""scVI: a variational autoencoder for single-cell counts (Lopez et al., 2018).
+
+    z_n    ~ Normal(0, I)                                          cell state            (k,)
+    l_n    = log total counts, or ~ Normal(m_batch, v_batch)       log library size      (1,)
+    rho_n  = softmax(decoder(z_n, covariates_n))                   expression fractions  (g,)
+    x_ng   ~ ZINB(mean = exp(l_n) rho_ng, theta_g, gate_ng), NB or Poisson
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from latome.backend import torch
+from latome.distributions import DiagonalNormal, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from latome.errors import FieldError
+from latome.nn import ExpressionDecoder, NormalEncoder
+from latome.nn.blocks import Inputs
+from latome.protocol import Generated, Module, Settings, setting
+from latome.protocol.priors import library_moments, standard_normal
+
+__all__ = ["SCVI", "ScviSettings"]
+
+Where = Literal["encoder", "decoder", "both", "none"]
+
+
+@dataclass(frozen=True)
+class ScviSettings(Settings):
+    """Settings of scVI."""
+
+    n_hidden: int = setting(128, "Number of units in each hidden layer.", ge=1)
+    n_latent: int = setting(10, "Number of latent dimensions.", ge=1)
+    n_layers: int = setting(1, "Number of hidden layers of encoder and decoder.", ge=1)
+    dropout_rate: float = setting(0.1, "Share of the encoder's hidden units dropped in training.", ge=0, lt=1)
+    dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = setting(
+        "gene", "Whether the inverse dispersion is one number a gene, a gene and batch, a gene and label, or differs "
+        "between cells.")
+    gene_likelihood: Literal["zinb", "nb", "poisson"] = setting("zinb", "Distribution of the counts.")
+    use_observed_lib_size: bool = setting(True, "Take each cell's total count as its library size, rather than infer it.")
+    encode_covariates: bool = setting(False, "Give the covariates to the encoder too, not to the decoder alone.")
+    deeply_inject_covariates: bool = setting(True, "Give categorical covariates to each hidden layer, not to the first "
+                                                   "alone.")
+    continuous_in: Literal["every", "first"] = setting("every", "Which hidden layers of the decoder receive the "
+                                                                "continuous covariates.")
+    use_batch_norm: Where = setting("both", "Which networks have batch normalisation.")
+    use_layer_norm: Where = setting("none", "Which networks have layer normalisation.")
+
+
+class SCVI(Module):
+    """scVI as a module: q(z | x) = Normal(encoder(log1p x)), p(x | z) as above."""
+
+    title = "scVI"
+    paper = "Lopez et al., Nature Methods 15 (2018), doi:10.1038/s41592-018-0229-2"
+    Settings = ScviSettings
+
+    def __init__(self, settings, registry, parents=None):
+        super().__init__()
+        self.settings = settings
+        g, sizes, d = registry.n_genes, tuple(registry.category_sizes), registry.n_continuous
+        self.log_theta = self._dispersion(registry)
+        seen = Inputs(sizes, d, settings.deeply_inject_covariates, settings.continuous_in == "every")
+        encoded = Inputs(sizes, d, settings.deeply_inject_covariates) if settings.encode_covariates else Inputs()
+        shape = (settings.n_hidden, settings.n_layers, encoded)
+        block = {"dropout": settings.dropout_rate, **self._norms("encoder")}
+        self.encoder = NormalEncoder(g, settings.n_latent, *shape, **block)
+        self.library_encoder = None
+        if not settings.use_observed_lib_size:
+            self.library_encoder = NormalEncoder(g, 1, settings.n_hidden, 1, encoded, **block)
+            self.register_buffer("library_mean", torch.zeros(registry.n_batch))
+            self.register_buffer("library_variance", torch.ones(registry.n_batch))
+        self.decoder = ExpressionDecoder(
+            settings.n_latent, g, settings.n_hidden, settings.n_layers, seen,
+            gate=settings.gene_likelihood == "zinb", cell_dispersion=settings.dispersion == "gene-cell",
+            **self._norms("decoder"),
+        )
+
+    def _norms(self, network):
+        return {"batch_norm": self.settings.use_batch_norm in (network, "both"),
+                "layer_norm": self.settings.use_layer_norm in (network, "both")}
+
+    def _dispersion(self, registry):
+        """log theta: (g,), or (categories, g); None where there is none or the decoder gives it."""
+        kind, g = self.settings.dispersion, registry.n_genes
+        if self.settings.gene_likelihood == "poisson" or kind == "gene-cell":
+            return None
+        if kind == "gene-label" and not registry.n_labels:
+            raise FieldError("labels", problem="dispersion 'gene-label' needs labels.", hint="Name the column of labels.")
+        rows = {"gene": (), "gene-batch": (registry.n_batch,), "gene-label": (registry.n_labels,)}[kind]
+        return torch.nn.Parameter(torch.randn(*rows, g))
+
+    def prepare(self, data, rows):
+        """Sets: the library prior, from the total counts of all cells in each batch; checks the labels."""
+        if self.settings.dispersion == "gene-label" and (data.codes["labels"] < 0).any():
+            raise FieldError("labels", problem="dispersion 'gene-label' needs a label for each cell; some have none.",
+                             hint="Label them, or use another dispersion.")
+        if self.library_encoder is not None:
+            moments = library_moments(data.source.totals(), data.codes["batch"], self.library_mean.shape[0])
+            self.library_mean.copy_(moments[0])
+            self.library_variance.copy_(moments[1])
+
+    def inference(self, cells):
+        x = cells["x"].log1p()                                          # (m, g); raw counts span five orders
+        covariates = (cells["categories"], cells["continuous"]) if self.settings.encode_covariates else ()
+        posterior = {"z": self.encoder(x, *covariates)}                 # event (k,)
+        if self.library_encoder is not None:
+            posterior["library"] = self.library_encoder(x, *covariates)  # event (1,)
+        return posterior
+
+    def generative(self, latents, cells):
+        z = latents["z"]                                                # (..., m, k)
+        prior = {"z": standard_normal(z)}
+        if self.library_encoder is None:
+            log_library = cells["x"].totals().log().unsqueeze(1)        # (m, 1)
+        else:
+            log_library = latents["library"]                            # (..., m, 1)
+            moments = self.library_mean[cells["batch"]], self.library_variance[cells["batch"]]
+            prior["library"] = DiagonalNormal(*(moment.unsqueeze(1) for moment in moments))
+        heads = self.decoder(z, cells["categories"], cells["continuous"])
+        return Generated({"x": self._counts(heads, log_library, cells)}, prior)
+
+    def _counts(self, heads, log_library, cells):
+        logits = heads["logits"]                                        # (..., m, g)
+        if self.settings.gene_likelihood == "poisson":
+            return Poisson(logits=logits, log_library=log_library)
+        log_theta = heads["log_theta"] if "log_theta" in heads else self.log_theta
+        if self.settings.dispersion == "gene-batch":
+            log_theta = log_theta[cells["batch"]]                       # (m, g)
+        elif self.settings.dispersion == "gene-label":
+            log_theta = log_theta[cells["labels"]]                      # (m, g)
+        if self.settings.gene_likelihood == "nb":
+            return NegativeBinomial(logits=logits, log_library=log_library, log_theta=log_theta)
+        return ZeroInflatedNegativeBinomial(
+            logits=logits, log_library=log_library, log_theta=log_theta, gate=heads["gate"])

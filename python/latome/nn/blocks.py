@@ -1,0 +1,77 @@
+"""Fully connected blocks: linear, normalisation, activation, dropout; covariates where asked for."""
+
+from dataclasses import dataclass
+
+from latome.backend import torch
+from latome.nn.covariates import CovariateLinear
+
+__all__ = ["FullyConnected", "Inputs", "over_samples"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What enters a network beside its first input.
+
+    Arguments
+    ---------
+    category_sizes : number of categories of each categorical covariate.
+    n_continuous : number of continuous covariates.
+    every_layer : categorical covariates enter each layer, not the first alone.
+    continuous_every_layer : continuous covariates do so too.
+    """
+
+    category_sizes: tuple = ()
+    n_continuous: int = 0
+    every_layer: bool = True
+    continuous_every_layer: bool = False
+
+    def of_layer(self, i):
+        """(category sizes, number of continuous covariates) that enter layer i."""
+        sizes = self.category_sizes if i == 0 or self.every_layer else ()
+        n_continuous = self.n_continuous if i == 0 or self.continuous_every_layer else 0
+        return sizes, n_continuous
+
+
+def over_samples(layer, x):
+    """Apply a layer that wants (rows, features) to x (..., rows, features)."""
+    if x.dim() == 2:
+        return layer(x)
+    return layer(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+
+
+class FullyConnected(torch.nn.Module):
+    """n_layers of linear -> batch norm -> layer norm -> ReLU -> dropout, each of n_hidden units.
+
+    Arguments
+    ---------
+    n_in : width of the first input.
+    n_hidden, n_layers : width and number of the layers.
+    inputs : the covariates, an `Inputs`.
+    dropout : probability of dropping a unit.
+    batch_norm, layer_norm : which normalisations each layer has; layer norm has no parameters.
+    """
+
+    def __init__(self, n_in, n_hidden, n_layers, inputs=None, *, dropout=0.0, batch_norm=True, layer_norm=False):
+        super().__init__()
+        inputs = inputs or Inputs()
+        self.linears = torch.nn.ModuleList(
+            CovariateLinear(n_in if i == 0 else n_hidden, n_hidden, *inputs.of_layer(i)) for i in range(n_layers)
+        )
+        norms = [torch.nn.BatchNorm1d(n_hidden, eps=1e-3, momentum=0.01) for _ in range(n_layers if batch_norm else 0)]
+        self.batch_norms = torch.nn.ModuleList(norms)
+        self.layer_norm = layer_norm
+        self.dropout = dropout
+
+    def forward(self, x, categories=None, continuous=None):
+        """(..., m, n_hidden) from x (..., m, n_in)."""
+        functional = torch.nn.functional
+        for i, linear in enumerate(self.linears):
+            x = linear(x, categories, continuous)
+            if self.batch_norms:
+                x = over_samples(self.batch_norms[i], x)
+            if self.layer_norm:
+                x = functional.layer_norm(x, x.shape[-1:])
+            x = functional.relu(x)
+            if self.dropout and self.training:
+                x = functional.dropout(x, self.dropout)
+        return x

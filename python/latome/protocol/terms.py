@@ -1,0 +1,58 @@
+"""The terms of a minibatch's objective, each one number a cell."""
+
+from dataclasses import dataclass, field
+
+from latome.backend import torch
+
+__all__ = ["Term", "Terms"]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the objective.
+
+    Arguments
+    ---------
+    value : (m,), in nats; a log-likelihood or a divergence.
+    warmed : whether the KL warm-up scales it.
+    weight : constant factor.
+    """
+
+    value: torch.Tensor
+    warmed: bool = False
+    weight: float = 1.0
+
+    def scaled(self, kl_weight):
+        """(m,): the value as it enters the loss."""
+        factor = self.weight * (kl_weight if self.warmed else 1.0)
+        return self.value * factor
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A minibatch's objective: maximise log_likelihood - divergence - penalty.
+
+    Arguments
+    ---------
+    log_likelihood, divergence : {name: Term}.
+    penalty : {name: (scalar, weight)} further losses of the whole minibatch, such as a classifier's.
+    """
+
+    log_likelihood: dict
+    divergence: dict = field(default_factory=dict)
+    penalty: dict = field(default_factory=dict)
+
+    def reconstruction(self):
+        """(m,): minus the log-likelihoods, unweighted."""
+        return -sum(term.value for term in self.log_likelihood.values())
+
+    def divergences(self):
+        """(m,): the divergences, unweighted; zeros where there are none."""
+        values = [term.value for term in self.divergence.values()]
+        return sum(values) if values else torch.zeros_like(self.reconstruction())
+
+    def per_cell(self, kl_weight):
+        """(m,): the loss of each cell, weighted and warmed up."""
+        gain = sum(term.scaled(kl_weight) for term in self.log_likelihood.values())
+        cost = [term.scaled(kl_weight) for term in self.divergence.values()]
+        return sum(cost, -gain)

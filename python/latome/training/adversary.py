@@ -1,0 +1,38 @@
+"""An adversary that tries to tell batches from latents, and a model that tries to fool it."""
+
+from latome.backend import torch
+from latome.training.optimizer import FlatAdam
+
+__all__ = ["Adversary"]
+
+
+class Adversary:
+    """Trains a module's adversary beside it.
+
+    The adversary minimises the cross entropy of the true batch; the module the one of a target that is
+    uniform over the wrong batches. Both are scaled by 1 - KL weight.
+
+    Arguments
+    ---------
+    network : from z (m, k) to logits (m, b).
+    options : `TrainingOptions`.
+    """
+
+    def __init__(self, network, options):
+        self.network = network
+        self.optimizer = FlatAdam(network.parameters(), lr=1e-3, eps=0.01, weight_decay=options.weight_decay)
+
+    def fool(self, z, batch, kl_weight):
+        """Scalar loss for the module."""
+        logits = self.network(z)                                        # (m, b)
+        n_batch = logits.shape[1]
+        target = torch.full_like(logits, 1 / max(n_batch - 1, 1))
+        target.scatter_(1, batch.unsqueeze(1), 0.0)
+        return (1 - kl_weight) * torch.nn.functional.cross_entropy(logits, target)
+
+    def step(self, z, batch, kl_weight):
+        """One step of the adversary on latents that carry no gradient to the module."""
+        self.optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(self.network(z.detach()), batch)
+        ((1 - kl_weight) * loss).backward()
+        self.optimizer.step()

@@ -1,0 +1,44 @@
+"""The history of training: one numeric table, a row an epoch."""
+
+import numpy as np
+
+__all__ = ["History"]
+
+
+class History:
+    """Rows of numbers by epoch; a quantity not measured in an epoch is NaN.
+
+    Arguments
+    ---------
+    columns : {name: values}, the reverse of `to_dict`.
+    """
+
+    def __init__(self, columns=None):
+        columns = {name: list(values) for name, values in (columns or {}).items()}
+        n = max((len(values) for values in columns.values()), default=0)
+        self.rows = [{name: values[i] for name, values in columns.items()} for i in range(n)]
+
+    def __len__(self):
+        return len(self.rows)
+
+    def append(self, row):
+        """Add an epoch: {name: number}; a None is left out."""
+        self.rows.append({name: float(value) for name, value in row.items() if value is not None})
+
+    def last(self, name):
+        """The latest value of a quantity, or None."""
+        values = [row[name] for row in self.rows if row.get(name) is not None and not np.isnan(row[name])]
+        return values[-1] if values else None
+
+    def to_dict(self):
+        """{name: (n_epochs,) float64}."""
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        return {name: np.array([row.get(name, np.nan) for row in self.rows], dtype=np.float64) for name in names}
+
+    def frame(self):
+        """The same as a pandas DataFrame, indexed by epoch."""
+        import pandas                                  # here: the loop itself does without
+
+        columns = self.to_dict()
+        index = pandas.Index(columns.pop("epoch", np.arange(len(self))).astype(int), name="epoch")
+        return pandas.DataFrame(columns, index=index)

@@ -1,0 +1,197 @@
+"""The training loop: one page, driven in slices of time.
+
+`Trainer.advance(seconds)` trains for about that long and comes back, so that whoever drives it (R, a
+progress bar, a command line) stays in charge; a keyboard interrupt ends training after the current step
+and leaves the model as trained so far. Nothing is read from the device between the ends of epochs.
+"""
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import cycle
+
+import numpy as np
+
+from latome.backend import torch
+from latome.data.minibatches import Minibatches
+from latome.errors import TrainingError
+from latome.training.adversary import Adversary
+from latome.training.history import History
+from latome.training.optimizer import FlatAdam
+from latome.training.options import default_epochs
+from latome.training.schedule import kl_weight
+from latome.training.session import RandomStream, find_device, use_threads
+from latome.training.split import split_cells
+from latome.training.stopping import EarlyStopping
+
+__all__ = ["Progress", "Trainer"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands: state is "running", "finished", "early" or "interrupted"; losses in nats a cell."""
+
+    state: str
+    epoch: int
+    n_epochs: int
+    step: int
+    n_steps: int
+    elbo: float | None
+    elbo_validation: float | None
+    seconds: float
+
+
+class Trainer:
+    """Trains a module on a dataset.
+
+    Arguments
+    ---------
+    module, data : what to train, and on what.
+    options : `TrainingOptions`.
+    seed : of the split, the order of the cells and every random draw.
+    history : of earlier training, which this continues.
+    callbacks : functions of the trainer, called after each epoch; one that returns True stops training.
+    """
+
+    def __init__(self, module, data, options, *, seed=0, history=None, callbacks=()):
+        self.module, self.data, self.options, self.seed = module, data, options, seed
+        self.history = history or History()
+        self.callbacks = list(callbacks)
+        self.device = find_device(options.device)
+        self.train_rows, self.validation_rows = split_cells(data.n_cells, options, seed)
+        self.first_epoch = len(self.history)
+        self.epoch, self.step = self.first_epoch, 0
+        self.n_epochs = self.first_epoch + (options.max_epochs or default_epochs(data.n_cells))
+        self.state, self.seconds = "running", 0.0
+        self.stopping = EarlyStopping(options)
+        self.random = RandomStream(seed, self.device)
+        module.to(self.device).train()
+        module.prepare(data, self.train_rows)
+        self.batches = Minibatches(data, self.train_rows, options.batch_size, self.device)
+        self.optimizer = FlatAdam(module.parameters(), lr=options.lr, eps=options.eps, weight_decay=options.weight_decay)
+        network = module.adversary()
+        self.adversary = Adversary(network.to(self.device), options) if network is not None else None
+        self.last_good = None
+        self._steps = self._train()
+
+    @property
+    def n_steps(self):
+        """Steps in all, if training goes to its last epoch."""
+        return (self.n_epochs - self.first_epoch) * len(self.batches)
+
+    def advance(self, seconds=None):
+        """Train for about `seconds` (None: to the end) and return a `Progress`."""
+        began = time.perf_counter()
+        try:
+            with ExitStack() as stack:
+                stack.enter_context(use_threads(self.options.threads))
+                stack.enter_context(self.random.active())
+                while self.state == "running":
+                    if next(self._steps, self) is self:                 # the generator has ended
+                        self.state = "finished" if self.state == "running" else self.state
+                    if seconds is not None and time.perf_counter() - began >= seconds:
+                        break
+        except KeyboardInterrupt:
+            self.state = "interrupted"
+        finally:
+            self.seconds += time.perf_counter() - began
+        if self.state != "running":
+            self.module.eval().to("cpu")
+        return self.progress()
+
+    def progress(self):
+        """Where training stands."""
+        return Progress(self.state, self.epoch, self.n_epochs, self.step, self.n_steps, self.history.last("elbo_train"),
+                        self.history.last("elbo_validation"), self.seconds)
+
+    def _train(self):
+        """Yields after each step."""
+        while self.epoch < self.n_epochs:
+            torch.manual_seed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64).item() >> 1)
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.train_rows)
+            streams = self._streams(np.random.default_rng([self.seed, self.epoch, 1]))
+            weight = kl_weight(self.options, self.epoch, self.step)
+            sums = {}
+            for cells in self.batches.shuffled(order):
+                if self.options.n_epochs_kl_warmup is None:
+                    weight = kl_weight(self.options, self.epoch, self.step)
+                if streams:
+                    cells["streams"] = {name: next(stream) for name, stream in streams.items()}
+                self._step(cells, weight, sums)
+                yield
+            if self._end_epoch(sums, weight):
+                self.state = "early"
+                return
+
+    def _streams(self, generator):
+        drawn = self.module.streams(self.data, self.train_rows, generator)
+        size = self.options.batch_size
+        return {name: cycle(Minibatches(self.data, rows, size, self.device)) for name, rows in drawn.items()}
+
+    def _step(self, cells, weight, sums):
+        self.optimizer.zero_grad()
+        terms, _, latents = self.module.explain(cells)
+        loss = self.module.loss(terms, weight, len(self.train_rows))
+        if self.adversary:
+            loss = loss + self.adversary.fool(latents["z"], cells["batch"], weight)
+        loss.backward()
+        self.optimizer.step()
+        self.module.after_step()
+        if self.adversary:
+            self.adversary.step(latents["z"], cells["batch"], weight)
+        self.step += 1
+        add_terms(sums, terms)
+
+    def _end_epoch(self, sums, weight):
+        """Read the epoch's sums, validate, and tell whether to stop."""
+        row = {"epoch": self.epoch, **summarise(sums, "train"), "kl_weight": weight}
+        kl_global = float(sum(self.module.global_terms().values()))
+        row["kl_global_train"] = kl_global
+        row["elbo_train"] += kl_global / len(self.train_rows)
+        every = self.options.validate_every
+        if every and len(self.validation_rows) and (self.epoch + 1 - self.first_epoch) % every == 0:
+            row |= self._validate()
+            row["elbo_validation"] += kl_global / len(self.train_rows)
+        self._refuse_divergence(row)
+        self.history.append(row)
+        self.epoch += 1
+        stop = any([callback(self) is True for callback in self.callbacks])
+        return (self.options.early_stopping and self.stopping.update(row["epoch"], row)) or stop
+
+    @torch.no_grad()
+    def _validate(self):
+        sums = {}
+        self.module.eval()
+        for cells in Minibatches(self.data, self.validation_rows, self.options.batch_size, self.device):
+            add_terms(sums, self.module.terms(cells))
+        self.module.train()
+        return summarise(sums, "validation")
+
+    def _refuse_divergence(self, row):
+        """Keep the weights of the last sound epoch; if this one is not, restore them and stop."""
+        if np.isfinite(list(row.values())).all() and bool(self.optimizer.flat.isfinite().all()):
+            self.last_good = {name: value.clone() for name, value in self.module.state_dict().items()}
+            return
+        self.state = "failed"
+        if self.last_good is not None:
+            self.module.load_state_dict(self.last_good)
+        raise TrainingError("lr", problem=f"The loss became infinite or NaN in epoch {self.epoch + 1}.",
+                            hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with extreme "
+                                 "counts, and standardise continuous covariates.")
+
+
+def add_terms(sums, terms):
+    """Add a minibatch's terms to the sums of the epoch, on the device."""
+    found = {"reconstruction_loss": terms.reconstruction(), "kl_local": terms.divergences()}
+    n = found["kl_local"].shape[0]
+    found |= {name: value * n for name, (value, _) in terms.penalty.items()}
+    for name, value in found.items():
+        sums[name] = sums.get(name, 0) + value.detach().sum()
+    sums["n"] = sums.get("n", 0) + n
+
+
+def summarise(sums, part):
+    """{quantity_part: mean a cell} of an epoch's sums; the ELBO is given as a loss, smaller is better."""
+    n = sums.pop("n")
+    row = {f"{name}_{part}": float(value) / n for name, value in sums.items()}
+    return {f"elbo_{part}": row[f"reconstruction_loss_{part}"] + row[f"kl_local_{part}"]} | row
