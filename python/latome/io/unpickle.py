@@ -6,6 +6,7 @@ of ours that make arrays, tables and containers. Any other name is refused.
 """
 
 import pickletools
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from latome.errors import ArchiveError
@@ -24,11 +25,12 @@ class Global:
     name: str
 
 
-class Pending:
-    """A value whose content comes with a later BUILD instruction: `finish(state)` returns the value."""
+class Pending(ABC):
+    """A value whose content comes with a later BUILD instruction."""
 
+    @abstractmethod
     def finish(self, state):
-        raise NotImplementedError
+        """The value, from the state that BUILD gives."""
 
 
 def load(data, builders, persistent=None):

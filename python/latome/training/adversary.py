@@ -3,7 +3,12 @@
 from latome.backend import torch
 from latome.training.optimizer import FlatAdam
 
-__all__ = ["Adversary"]
+__all__ = ["Adversary", "named"]
+
+
+def named(tensors, prefix):
+    """Those whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 class Adversary:
@@ -36,3 +41,13 @@ class Adversary:
         loss = torch.nn.functional.cross_entropy(self.network(z.detach()), batch)
         ((1 - kl_weight) * loss).backward()
         self.optimizer.step()
+
+    def memory(self):
+        """{name: tensor} from which `restore` goes on; names begin with "adversary."."""
+        weights = {f"adversary.network.{name}": value.clone() for name, value in self.network.state_dict().items()}
+        return weights | {f"adversary.adam.{name}": value for name, value in self.optimizer.state().items()}
+
+    def restore(self, tensors):
+        """Take up a `memory`, its names without "adversary."."""
+        self.network.load_state_dict(named(tensors, "network."))
+        self.optimizer.load_state(named(tensors, "adam."))

@@ -15,7 +15,7 @@ import numpy as np
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
 from latome.errors import TrainingError
-from latome.training.adversary import Adversary
+from latome.training.adversary import Adversary, named
 from latome.training.history import History
 from latome.training.optimizer import FlatAdam
 from latome.training.options import default_epochs
@@ -103,6 +103,26 @@ class Trainer:
         """Where training stands."""
         return Progress(self.state, self.epoch, self.n_epochs, self.step, self.n_steps, self.history.last("elbo_train"),
                         self.history.last("elbo_validation"), self.seconds)
+
+    def memory(self):
+        """({name: tensor}, facts) from which `restore` goes on, bit for bit, at the end of an epoch."""
+        tensors = {f"module.{name}": value.detach().clone() for name, value in self.module.state_dict().items()}
+        tensors |= {f"adam.{name}": value for name, value in self.optimizer.state().items()}
+        if self.adversary:
+            tensors |= self.adversary.memory()
+        facts = {"epoch": self.epoch, "first_epoch": self.first_epoch, "step": self.step, "n_epochs": self.n_epochs,
+                 "best": self.stopping.best, "waited": self.stopping.waited, "seconds": self.seconds}
+        return tensors, facts
+
+    def restore(self, tensors, facts):
+        """Go on from a `memory` of a trainer of the same model, data, options and seed."""
+        self.module.load_state_dict(named(tensors, "module."))
+        self.optimizer.load_state(named(tensors, "adam."))
+        if self.adversary:
+            self.adversary.restore(named(tensors, "adversary."))
+        self.epoch, self.first_epoch, self.step = facts["epoch"], facts["first_epoch"], facts["step"]
+        self.n_epochs, self.seconds = facts["n_epochs"], facts["seconds"]
+        self.stopping.best, self.stopping.waited = facts["best"], facts["waited"]
 
     def _train(self):
         """Yields after each step."""

@@ -38,6 +38,9 @@ class TrainingOptions(Settings):
     max_kl_weight: float = setting(1.0, "Weight of the KL divergence at the end.", ge=0)
     device: str = setting("auto", "Where to train: auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, mps.")
     threads: int | None = setting(None, "Processor threads; by default one for each physical core.", ge=1)
+    checkpoint: str | None = setting(None, "Folder that receives the state of training now and then, and from which "
+                                           "interrupted training goes on.")
+    checkpoint_every: int = setting(10, "Epochs between checkpoints.", ge=1)
 
     def check(self):
         if self.train_size is not None and self.validation_size is not None:

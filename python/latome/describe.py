@@ -1,0 +1,38 @@
+"""Models and fits as plain data: for printing, and as the source of the R face."""
+
+import numpy as np
+
+from latome import __version__
+from latome.modules import CATALOGUE, find
+from latome.protocol.settings import describe_settings
+from latome.training.options import TrainingOptions
+
+__all__ = ["describe_fit", "describe_model", "models"]
+
+
+def models():
+    """Short names of the models of the catalogue."""
+    return list(CATALOGUE)
+
+
+def describe_model(kind):
+    """Title, paper, settings and training options of a model, JSON-able."""
+    module = find(kind)
+    return {"kind": kind, "title": module.title, "paper": module.paper,
+            "settings": describe_settings(module.Settings), "options": describe_settings(TrainingOptions)}
+
+
+def describe_fit(fit, latent=None):
+    """A flat dict of what a fit is and how it was trained; `latent` (n, k) adds the spread of each dimension."""
+    registry, training = fit.registry, fit.training
+    return {
+        "kind": fit.kind, "title": find(fit.kind).title, "version": __version__,
+        "n_cells": training.get("n_train", 0) + training.get("n_validation", 0),
+        "n_genes": registry.n_genes, "genes": list(registry.genes),
+        "batch_levels": registry.batch_categories, "label_levels": list(registry.categories.get("labels", [])),
+        "settings": fit.settings.to_json(), "columns": registry.columns.to_json(), "seed": fit.seed,
+        "epochs": len(fit.history), "stopped": training.get("stopped"), "seconds": training.get("seconds"),
+        "device": training.get("device"), "threads": training.get("threads"), "n_parameters": fit.n_parameters,
+        "elbo_train": fit.history.last("elbo_train"), "elbo_validation": fit.history.last("elbo_validation"),
+        "z_sd": None if latent is None else [float(sd) for sd in np.std(latent, axis=0)],
+    }

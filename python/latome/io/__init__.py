@@ -1,0 +1,1 @@
+"""Floor 6: models on disk. Nothing read here ever runs code."""

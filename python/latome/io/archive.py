@@ -1,0 +1,141 @@
+"""A model as a folder: model.safetensors (weights, with the document in its header) and model.json (the same
+document, for people). Loading reads tensors and JSON, never code.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from latome import __version__
+from latome.data.registry import Registry
+from latome.errors import ArchiveError, LatomeError
+from latome.fit import Fit, build
+from latome.modules import find
+from latome.training.history import History
+
+__all__ = ["load", "pack", "read_tensors", "save", "unpack", "write_atomically", "write_tensors"]
+
+FORMAT = 1
+WEIGHTS, DOCUMENT = "model.safetensors", "model.json"
+
+
+def pack(fit):
+    """(document, weights): a JSON text with everything but the weights, and the weights as safetensors bytes."""
+    columns = fit.history.to_dict()
+    document = {
+        "format": FORMAT, "latome": __version__, "kind": fit.kind, "settings": fit.settings.to_json(),
+        "registry": fit.registry.to_json(), "seed": fit.seed, "training": fit.training,
+        "history": {name: [None if np.isnan(v) else v for v in values] for name, values in columns.items()},
+    }
+    weights = {name: value.detach().cpu().clone() for name, value in fit.module.state_dict().items()}
+    return json.dumps(document, allow_nan=False), save_tensors(weights)
+
+
+def unpack(document, weights):
+    """The `Fit` of a `pack`. Raises ArchiveError when either part is damaged or they do not belong together."""
+    facts = _read_document(document)
+    try:
+        tensors = load_tensors(bytes(weights))
+    except SafetensorError as error:
+        raise ArchiveError("weights", problem=f"The weights are damaged: {error}.", hint="Save the model anew.") from None
+    return _assemble(facts, tensors)
+
+
+def _read_document(document):
+    try:
+        facts = json.loads(document)
+        version = facts["format"]
+    except (ValueError, TypeError, KeyError):
+        raise ArchiveError("document", problem="This is not the description of a latome model.",
+                           hint="Save the model anew.") from None
+    if version > FORMAT:
+        raise ArchiveError("format", problem=f"The model was saved by a newer latome ({facts.get('latome')}).",
+                           hint="Update latome.")
+    return facts
+
+
+def _assemble(facts, tensors):
+    try:
+        module_class = find(facts["kind"])
+        settings = module_class.Settings.make(**facts["settings"])
+        registry = Registry.from_json(facts["registry"])
+        columns = {name: [np.nan if v is None else v for v in values] for name, values in facts["history"].items()}
+        module = build(facts["kind"], settings, registry).eval()
+        module.load_state_dict(tensors)
+    except LatomeError as error:
+        raise ArchiveError(error.field, problem=f"The saved model cannot be used: {error.problem}",
+                           hint=error.hint) from None
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise ArchiveError("weights", problem=f"Weights and description of the model do not fit: {error}.",
+                           hint="Save the model anew.") from None
+    return Fit(facts["kind"], settings, registry, module, History(columns), facts["seed"], facts["training"])
+
+
+def write_atomically(path, content):
+    """Write bytes beside `path` and rename: a crash leaves the old file."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def write_tensors(path, tensors, document):
+    """A safetensors file whose header carries a JSON text, written atomically."""
+    write_atomically(Path(path), save_tensors(tensors, metadata={"latome": document}))
+
+
+def read_tensors(path):
+    """({name: tensor}, JSON text) of `write_tensors`. Raises ArchiveError."""
+    try:
+        with safe_open(path, framework="pt") as archive:
+            document = (archive.metadata() or {}).get("latome")
+            tensors = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise ArchiveError("file", problem=f"There is no file {path}.", hint="Check the path.") from None
+    except (SafetensorError, OSError) as error:
+        raise ArchiveError("file", problem=f"The file {path} is damaged: {error}.", hint="Save the model anew.") from None
+    if document is None:
+        raise ArchiveError("file", problem=f"The file {path} was not written by latome.", hint="Check the path.")
+    return tensors, document
+
+
+def save(fit, folder, overwrite=False):
+    """Save a fit into a folder, which is made if need be; an existing model is kept unless `overwrite`."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise ArchiveError("folder", problem=f"{folder} is a file.", hint="Name a folder.")
+    if (folder / WEIGHTS).exists() and not overwrite:
+        raise ArchiveError("folder", problem=f"{folder} already holds a model.", hint="Set overwrite to replace it.")
+    document, weights = pack(fit)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_tensors(folder / WEIGHTS, load_tensors(weights), document)
+        write_atomically(folder / DOCUMENT, json.dumps(json.loads(document), indent=1).encode())
+    except OSError as error:
+        raise ArchiveError("folder", problem=f"The model could not be written into {folder}: {error}.",
+                           hint="Choose a folder that can be written, with space left.") from None
+    return folder
+
+
+def load(folder):
+    """The `Fit` that `save` wrote into a folder. Raises ArchiveError."""
+    folder = Path(folder)
+    if not folder.exists():
+        raise ArchiveError("folder", problem=f"There is no folder {folder}.", hint="Check the path.")
+    if not (folder / WEIGHTS).exists():
+        raise ArchiveError("folder", problem=f"{folder} holds no {WEIGHTS}.",
+                           hint="Models of scvi-tools (model.pt) are read by read_scvi_tools().")
+    tensors, document = read_tensors(folder / WEIGHTS)
+    return _assemble(_read_document(document), tensors)

@@ -1,0 +1,74 @@
+"""The state of training on disk, and going on from it as if nothing had happened."""
+
+import json
+from pathlib import Path
+
+from latome.errors import ArchiveError
+from latome.fit import start
+from latome.io.archive import pack, read_tensors, write_tensors
+from latome.training.history import History
+
+__all__ = ["Checkpoint", "begin"]
+
+FILE = "checkpoint.safetensors"
+
+
+class Checkpoint:
+    """A callback of training: writes the trainer's memory every so many epochs.
+
+    Arguments
+    ---------
+    fit : what is trained.
+    folder : where the file goes.
+    every : epochs between files.
+    """
+
+    def __init__(self, fit, folder, every=10):
+        self.fit, self.path, self.every = fit, Path(folder) / FILE, every
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def __call__(self, trainer):
+        if (trainer.epoch - trainer.first_epoch) % self.every == 0 or trainer.epoch == trainer.n_epochs:
+            self.write(trainer)
+
+    def write(self, trainer):
+        """Write the file now; only at the end of an epoch can training go on exactly."""
+        tensors, facts = trainer.memory()
+        history = {name: [None if v != v else v for v in values] for name, values in trainer.history.to_dict().items()}
+        facts |= {"identity": identity(self.fit, trainer), "history": history}
+        facts["best"] = None if facts["best"] == float("inf") else facts["best"]
+        write_tensors(self.path, {name: value.cpu().contiguous() for name, value in tensors.items()}, json.dumps(facts))
+
+
+def identity(fit, trainer):
+    """What must agree for training to go on: model, data and options, but for how long and where."""
+    model = json.loads(pack(fit)[0])
+    options = {name: value for name, value in trainer.options.to_json().items()
+               if name not in ("checkpoint", "checkpoint_every", "device", "threads", "max_epochs")}
+    return {"kind": model["kind"], "settings": model["settings"], "registry": model["registry"], "seed": fit.seed,
+            "options": options, "n_cells": trainer.data.n_cells, "total": float(trainer.data.source.totals().sum())}
+
+
+def begin(fit, data, options, callbacks=()):
+    """A trainer that writes checkpoints if `options.checkpoint` names a folder, and goes on from one found there.
+
+    Raises ArchiveError when the folder holds the checkpoint of another model, data or options.
+    """
+    trainer = start(fit, data, options, callbacks)
+    if options.checkpoint is None:
+        return trainer
+    checkpoint = Checkpoint(fit, options.checkpoint, options.checkpoint_every)
+    if checkpoint.path.exists():
+        tensors, document = read_tensors(checkpoint.path)
+        facts = json.loads(document)
+        if facts["identity"] != json.loads(json.dumps(identity(fit, trainer))):
+            raise ArchiveError("checkpoint", problem=f"{checkpoint.path.parent} holds the checkpoint of other training: "
+                               "its model, data, seed or options differ.", hint="Name an empty folder.")
+        columns = {name: [float("nan") if v is None else v for v in values] for name, values in facts["history"].items()}
+        trainer.history = History(columns)
+        facts["best"] = float("inf") if facts["best"] is None else facts["best"]
+        if options.max_epochs is not None:             # more epochs may be asked for than before
+            facts["n_epochs"] = facts["first_epoch"] + options.max_epochs
+        trainer.restore(tensors, facts)
+    trainer.callbacks.append(checkpoint)
+    return trainer
