@@ -3,14 +3,20 @@
 Inside R, R's BLAS is loaded globally, and torch's own matrix products would be resolved to it: with the
 reference BLAS they are up to 60 times slower. On Linux RTLD_DEEPBIND makes torch prefer its own.
 Set LATOME_NO_DEEPBIND=1 to switch this off (a preloaded memory allocator may need that).
+
+GNU OpenMP's threads spin while they wait for each other. On a machine that does anything else at the same
+time that is ruinous (a training step was seen to take 1700 ms instead of 32), so they are told to sleep soon.
 """
 
 import ctypes
 import importlib
 import os
 import sys
+from contextlib import contextmanager
 
 __all__ = ["borrowed_blas", "torch"]
+
+SPINS = "5000"                                         # some microseconds: as long as a wake-up takes
 
 
 def _global_blas():
@@ -19,6 +25,19 @@ def _global_blas():
         return hasattr(ctypes.CDLL(None), "sgemm_")
     except (OSError, TypeError):                       # no handle on the main program (Windows)
         return False
+
+
+@contextmanager
+def _short_spin():
+    """Let an OpenMP that is loaded inside wait asleep, unless the user has said how it should wait."""
+    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = SPINS
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 def _import_torch():
@@ -35,4 +54,5 @@ def _import_torch():
 
 #: True when torch was loaded before latome in a process with a global BLAS: products may be slow.
 borrowed_blas = "torch" in sys.modules and _global_blas()
-torch = _import_torch()
+with _short_spin():
+    torch = _import_torch()

@@ -73,7 +73,7 @@ def status():
     if torch.backends.mps.is_available():
         devices.append("mps")
     return {"version": __version__, "python": sys.version.split()[0], "executable": sys.executable,
-            "torch": torch.__version__, "numpy": np.__version__, "anndata": package_version("anndata"),
+            "torch": str(torch.__version__), "numpy": np.__version__, "anndata": package_version("anndata"),
             "safetensors": package_version("safetensors"), "threads": torch.get_num_threads(), "devices": devices,
             "kernels": "torch operations", "borrowed_blas": borrowed_blas}
 
@@ -114,7 +114,7 @@ def start(data, kind, settings, columns, genes, options, seed, allow_noninteger=
     columns = Columns(batch=roles.get("batch"), labels=roles.get("labels"),
                       categorical=tuple(as_list(roles.get("categorical"))),
                       continuous=tuple(as_list(roles.get("continuous"))))
-    options = TrainingOptions.make(**given(options))
+    options = TrainingOptions.make(**dict(options or {}))         # NULL is a choice: n_epochs_kl_warmup
     seed = check_seed(seed)
     allow = {"allow_noninteger": bool(allow_noninteger)}
     if document is None:
@@ -126,7 +126,7 @@ def start(data, kind, settings, columns, genes, options, seed, allow_noninteger=
         dataset = open_data(data, registry=fit.registry, **allow)
     trainer = checkpoint.begin(fit, dataset, options)
     trainer.fit = fit
-    return {"trainer": trainer, "n_cells": dataset.n_cells, "n_genes": dataset.n_genes,
+    return {"trainer": trainer, "title": find(fit.kind).title, "n_cells": dataset.n_cells, "n_genes": dataset.n_genes,
             "n_batch": fit.registry.n_batch, "n_epochs": trainer.n_epochs, "n_steps": trainer.n_steps,
             "device": str(trainer.device), "threads": options.threads or torch.get_num_threads(),
             "warnings": list(dataset.warnings)}

@@ -14,7 +14,7 @@ CHUNK = 1 << 22                                        # entries checked at a ti
 
 def read_h5ad(path):
     """Read an .h5ad file into memory, as an AnnData."""
-    import anndata                                     # here: reading files is not everyone's road in
+    import anndata  # here: reading files is not everyone's road in
 
     return anndata.read_h5ad(path)
 

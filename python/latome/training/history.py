@@ -37,7 +37,7 @@ class History:
 
     def frame(self):
         """The same as a pandas DataFrame, indexed by epoch."""
-        import pandas                                  # here: the loop itself does without
+        import pandas  # here: the loop itself does without
 
         columns = self.to_dict()
         index = pandas.Index(columns.pop("epoch", np.arange(len(self))).astype(int), name="epoch")
