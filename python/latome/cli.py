@@ -86,7 +86,8 @@ def train(arguments):
         show(trainer.advance(0.1))
     archive.save(conclude(fit, trainer), arguments.folder, overwrite=True)
     print(f"{module.title}: {data.n_cells} cells x {data.n_genes} genes, {trainer.epoch} epochs "
-          f"({trainer.state}), elbo {fit.history.last('elbo_train'):.2f}, {trainer.seconds:.1f} s -> {arguments.folder}")
+          f"({trainer.state}), elbo {fit.history.last('elbo_train'):.2f}, {trainer.seconds:.1f} s "
+          f"-> {arguments.folder}")
 
 
 def write_latent(arguments):

@@ -27,7 +27,8 @@ def normalized_expression(module, data, *, transform_batch=None, library_size=1.
         values = [_decode(module, latents, _moved(cells, code), library_size) for code in codes]
         return {"expression": torch.stack(values).mean(0) if len(values) > 1 else values[0]}
 
-    return sweep(module, data, query, indices=indices, batch_size=batch_size)["expression"].astype(np.float32, copy=False)
+    found = sweep(module, data, query, indices=indices, batch_size=batch_size)
+    return found["expression"].astype(np.float32, copy=False)
 
 
 def _code(registry, name):

@@ -32,7 +32,8 @@ def training_options(arguments):
     options = {"device": device_of(arguments.pop("accelerator", "auto"), arguments.pop("devices", "auto"))}
     plan = arguments.pop("plan_kwargs", {})
     splitter = arguments.pop("datasplitter_kwargs", {})
-    for source, known, where in ((arguments, SAME, "train()"), (plan, PLAN, "plan_kwargs"), (splitter, set(), "datasplitter_kwargs")):
+    sources = ((arguments, SAME, "train()"), (plan, PLAN, "plan_kwargs"), (splitter, set(), "datasplitter_kwargs"))
+    for source, known, where in sources:
         for name, value in source.items():
             if name in known:
                 options[name] = value

@@ -60,8 +60,9 @@ class SCVI:
 
     def __init__(self, adata=None, **model_kwargs):
         if adata is None:
-            raise FieldError("adata", problem=f"{type(self).__name__} needs an AnnData.",
-                             hint=f"Call {type(self).__name__}.setup_anndata(adata), then {type(self).__name__}(adata).")
+            name = type(self).__name__
+            raise FieldError("adata", problem=f"{name} needs an AnnData.",
+                             hint=f"Call {name}.setup_anndata(adata), then {name}(adata).")
         columns = self._columns(adata)
         self.adata = adata
         self._data = open_data(adata, columns)

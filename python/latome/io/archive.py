@@ -7,7 +7,6 @@ import os
 import tempfile
 from pathlib import Path
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -22,16 +21,16 @@ from latome.training.history import History
 __all__ = ["load", "pack", "read_tensors", "save", "unpack", "write_atomically", "write_tensors"]
 
 FORMAT = 1
+AGAIN = "Save the model anew."
 WEIGHTS, DOCUMENT = "model.safetensors", "model.json"
 
 
 def pack(fit):
     """(document, weights): a JSON text with everything but the weights, and the weights as safetensors bytes."""
-    columns = fit.history.to_dict()
     document = {
         "format": FORMAT, "latome": __version__, "kind": fit.kind, "settings": fit.settings.to_json(),
         "registry": fit.registry.to_json(), "seed": fit.seed, "training": fit.training,
-        "history": {name: [None if np.isnan(v) else v for v in values] for name, values in columns.items()},
+        "history": fit.history.to_json(),
     }
     weights = {name: value.detach().cpu().clone() for name, value in fit.module.state_dict().items()}
     return json.dumps(document, allow_nan=False), save_tensors(weights)
@@ -43,7 +42,7 @@ def unpack(document, weights):
     try:
         tensors = load_tensors(bytes(weights))
     except SafetensorError as error:
-        raise ArchiveError("weights", problem=f"The weights are damaged: {error}.", hint="Save the model anew.") from None
+        raise ArchiveError("weights", problem=f"The weights are damaged: {error}.", hint=AGAIN) from None
     return _assemble(facts, tensors)
 
 
@@ -53,7 +52,7 @@ def _read_document(document):
         version = facts["format"]
     except (ValueError, TypeError, KeyError):
         raise ArchiveError("document", problem="This is not the description of a latome model.",
-                           hint="Save the model anew.") from None
+                           hint=AGAIN) from None
     if version > FORMAT:
         raise ArchiveError("format", problem=f"The model was saved by a newer latome ({facts.get('latome')}).",
                            hint="Update latome.")
@@ -65,7 +64,7 @@ def _assemble(facts, tensors):
         module_class = find(facts["kind"])
         settings = module_class.Settings.make(**facts["settings"])
         registry = Registry.from_json(facts["registry"])
-        columns = {name: [np.nan if v is None else v for v in values] for name, values in facts["history"].items()}
+        history = History.from_json(facts["history"])
         module = build(facts["kind"], settings, registry).eval()
         module.load_state_dict(tensors)
     except LatomeError as error:
@@ -73,8 +72,8 @@ def _assemble(facts, tensors):
                            hint=error.hint) from None
     except (KeyError, TypeError, RuntimeError) as error:
         raise ArchiveError("weights", problem=f"Weights and description of the model do not fit: {error}.",
-                           hint="Save the model anew.") from None
-    return Fit(facts["kind"], settings, registry, module, History(columns), facts["seed"], facts["training"])
+                           hint=AGAIN) from None
+    return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"])
 
 
 def write_atomically(path, content):
@@ -105,7 +104,7 @@ def read_tensors(path):
     except FileNotFoundError:
         raise ArchiveError("file", problem=f"There is no file {path}.", hint="Check the path.") from None
     except (SafetensorError, OSError) as error:
-        raise ArchiveError("file", problem=f"The file {path} is damaged: {error}.", hint="Save the model anew.") from None
+        raise ArchiveError("file", problem=f"The file {path} is damaged: {error}.", hint=AGAIN) from None
     if document is None:
         raise ArchiveError("file", problem=f"The file {path} was not written by latome.", hint="Check the path.")
     return tensors, document

@@ -34,8 +34,7 @@ class Checkpoint:
     def write(self, trainer):
         """Write the file now; only at the end of an epoch can training go on exactly."""
         tensors, facts = trainer.memory()
-        history = {name: [None if v != v else v for v in values] for name, values in trainer.history.to_dict().items()}
-        facts |= {"identity": identity(self.fit, trainer), "history": history}
+        facts |= {"identity": identity(self.fit, trainer), "history": trainer.history.to_json()}
         facts["best"] = None if facts["best"] == float("inf") else facts["best"]
         write_tensors(self.path, {name: value.cpu().contiguous() for name, value in tensors.items()}, json.dumps(facts))
 
@@ -62,10 +61,9 @@ def begin(fit, data, options, callbacks=()):
         tensors, document = read_tensors(checkpoint.path)
         facts = json.loads(document)
         if facts["identity"] != json.loads(json.dumps(identity(fit, trainer))):
-            raise ArchiveError("checkpoint", problem=f"{checkpoint.path.parent} holds the checkpoint of other training: "
-                               "its model, data, seed or options differ.", hint="Name an empty folder.")
-        columns = {name: [float("nan") if v is None else v for v in values] for name, values in facts["history"].items()}
-        trainer.history = History(columns)
+            raise ArchiveError("checkpoint", problem=f"{checkpoint.path.parent} holds the checkpoint of other "
+                               "training: its model, data, seed or options differ.", hint="Name an empty folder.")
+        trainer.history = History.from_json(facts["history"])
         facts["best"] = float("inf") if facts["best"] is None else facts["best"]
         if options.max_epochs is not None:             # more epochs may be asked for than before
             facts["n_epochs"] = facts["first_epoch"] + options.max_epochs

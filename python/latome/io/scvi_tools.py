@@ -71,8 +71,8 @@ def _assemble(content):
     peer_registry = several[0] if several else attributes["registry_"]
     peer_class = peer_registry["model_name"]
     if peer_class not in KINDS:
-        raise UnsupportedError(problem=f"The checkpoint holds a model of class {peer_class}, which is not supported yet.",
-                               hint="Supported: " + ", ".join(KINDS) + ".")
+        raise UnsupportedError(problem=f"The checkpoint holds a model of class {peer_class}, which is not "
+                                       "supported yet.", hint="Supported: " + ", ".join(KINDS) + ".")
     kind = KINDS[peer_class]
     _refuse_unsupported_data(peer_registry)
     settings = _settings(find(kind), attributes["init_params_"])
@@ -121,8 +121,8 @@ def _unsupported(name, value):
 def _refuse_unsupported_data(peer):
     fields = peer["field_registries"]
     if fields.get("minify_type", {}).get("data_registry") or peer["setup_args"].get("adata_minify_type"):
-        raise UnsupportedError(problem="The model was saved with minified data (no counts), which is not supported yet.",
-                               hint="Save it from scvi-tools before minify_adata().")
+        raise UnsupportedError(problem="The model was saved with minified data (no counts), which is not supported "
+                                       "yet.", hint="Save it from scvi-tools before minify_adata().")
     if fields.get("size_factor", {}).get("data_registry"):
         raise _unsupported("size_factor_key", peer["setup_args"].get("size_factor_key"))
 

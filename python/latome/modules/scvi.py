@@ -34,7 +34,8 @@ class ScviSettings(Settings):
         "gene", "Whether the inverse dispersion is one number a gene, a gene and batch, a gene and label, or differs "
         "between cells.")
     gene_likelihood: Literal["zinb", "nb", "poisson"] = setting("zinb", "Distribution of the counts.")
-    use_observed_lib_size: bool = setting(True, "Take each cell's total count as its library size, rather than infer it.")
+    use_observed_lib_size: bool = setting(
+        True, "Take each cell's total count as its library size, rather than infer it.")
     encode_covariates: bool = setting(False, "Give the covariates to the encoder too, not to the decoder alone.")
     deeply_inject_covariates: bool = setting(True, "Give categorical covariates to each hidden layer, not to the first "
                                                    "alone.")
@@ -82,7 +83,8 @@ class SCVI(Module):
         if self.settings.gene_likelihood == "poisson" or kind == "gene-cell":
             return None
         if kind == "gene-label" and not registry.n_labels:
-            raise FieldError("labels", problem="dispersion 'gene-label' needs labels.", hint="Name the column of labels.")
+            raise FieldError("labels", problem="dispersion 'gene-label' needs labels.",
+                             hint="Name the column of labels.")
         rows = {"gene": (), "gene-batch": (registry.n_batch,), "gene-label": (registry.n_labels,)}[kind]
         return torch.nn.Parameter(torch.randn(*rows, g))
 

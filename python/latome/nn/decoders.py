@@ -17,7 +17,8 @@ class ExpressionDecoder(torch.nn.Module):
     cell_dispersion : give the log inverse dispersion of each gene in each cell.
     """
 
-    def __init__(self, n_latent, n_genes, n_hidden, n_layers, inputs=None, *, gate=False, cell_dispersion=False, **block):
+    def __init__(self, n_latent, n_genes, n_hidden, n_layers, inputs=None, *, gate=False,
+                 cell_dispersion=False, **block):
         super().__init__()
         self.hidden = FullyConnected(n_latent, n_hidden, n_layers, inputs, **block)
         self.logits = torch.nn.Linear(n_hidden, n_genes)

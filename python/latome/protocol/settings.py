@@ -10,6 +10,7 @@ The declaration checks itself when an object is made, and is the source of the R
 import dataclasses
 import difflib
 import math
+import operator
 import types
 import typing
 from dataclasses import dataclass
@@ -113,9 +114,8 @@ def _coerce(value, kind):
 
 
 def _check_bounds(name, value, bounds):
-    holds = {"ge": lambda b: value >= b, "gt": lambda b: value > b, "le": lambda b: value <= b, "lt": lambda b: value < b}
-    for bound, test in holds.items():
-        if bound in bounds and not test(bounds[bound]):
+    for bound, holds in {"ge": operator.ge, "gt": operator.gt, "le": operator.le, "lt": operator.lt}.items():
+        if bound in bounds and not holds(value, bounds[bound]):
             raise SettingError(name, problem=f"`{name}` cannot be {value}.", hint=_bounds_in_words(name, bounds))
 
 

@@ -1,6 +1,7 @@
 """The history of training: one numeric table, a row an epoch."""
 
 import numpy as np
+import pandas
 
 __all__ = ["History"]
 
@@ -35,10 +36,17 @@ class History:
         names = list(dict.fromkeys(name for row in self.rows for name in row))
         return {name: np.array([row.get(name, np.nan) for row in self.rows], dtype=np.float64) for name in names}
 
+    def to_json(self):
+        """{name: list}, with None for what was not measured."""
+        return {name: [None if np.isnan(v) else v for v in values.tolist()] for name, values in self.to_dict().items()}
+
+    @classmethod
+    def from_json(cls, columns):
+        """The reverse of `to_json`."""
+        return cls({name: [np.nan if v is None else v for v in values] for name, values in columns.items()})
+
     def frame(self):
         """The same as a pandas DataFrame, indexed by epoch."""
-        import pandas  # here: the loop itself does without
-
         columns = self.to_dict()
         index = pandas.Index(columns.pop("epoch", np.arange(len(self))).astype(int), name="epoch")
         return pandas.DataFrame(columns, index=index)

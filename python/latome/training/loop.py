@@ -68,7 +68,8 @@ class Trainer:
         module.to(self.device).train()
         module.prepare(data, self.train_rows)
         self.batches = Minibatches(data, self.train_rows, options.batch_size, self.device)
-        self.optimizer = FlatAdam(module.parameters(), lr=options.lr, eps=options.eps, weight_decay=options.weight_decay)
+        self.optimizer = FlatAdam(
+            module.parameters(), lr=options.lr, eps=options.eps, weight_decay=options.weight_decay)
         network = module.adversary()
         self.adversary = Adversary(network.to(self.device), options) if network is not None else None
         self.last_good = None
@@ -196,8 +197,8 @@ class Trainer:
         if self.last_good is not None:
             self.module.load_state_dict(self.last_good)
         raise TrainingError("lr", problem=f"The loss became infinite or NaN in epoch {self.epoch + 1}.",
-                            hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with extreme "
-                                 "counts, and standardise continuous covariates.")
+                            hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with "
+                                 "extreme counts, and standardise continuous covariates.")
 
 
 def add_terms(sums, terms):

@@ -24,7 +24,8 @@ class TrainingOptions(Settings):
     early_stopping_monitor: Monitor = setting("elbo_validation", "Quantity that early stopping watches; smaller is "
                                                                  "better.")
     early_stopping_patience: int = setting(45, "Epochs without improvement before stopping.", ge=1)
-    early_stopping_min_delta: float = setting(0.0, "Smallest change that counts as an improvement, in nats a cell.", ge=0)
+    early_stopping_min_delta: float = setting(
+        0.0, "Smallest change that counts as an improvement, in nats a cell.", ge=0)
     early_stopping_warmup_epochs: int = setting(0, "Epochs before early stopping begins to watch.", ge=0)
     check_val_every_n_epoch: int | None = setting(None, "Epochs between validations; by default 1 with early stopping, "
                                                         "else never.", ge=1)
@@ -46,7 +47,8 @@ class TrainingOptions(Settings):
         if self.train_size is not None and self.validation_size is not None:
             if self.train_size + self.validation_size > 1 + 1e-9:
                 raise SettingError("validation_size", problem=f"train_size {self.train_size} and validation_size "
-                                   f"{self.validation_size} are more than the whole.", hint="Let them add up to at most 1.")
+                                   f"{self.validation_size} are more than the whole.",
+                                   hint="Let them add up to at most 1.")
         if self.min_kl_weight > self.max_kl_weight:
             raise SettingError("min_kl_weight", problem=f"min_kl_weight {self.min_kl_weight} exceeds max_kl_weight "
                                f"{self.max_kl_weight}.", hint="Choose a smaller start.")
