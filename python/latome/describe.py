@@ -27,7 +27,7 @@ def describe_fit(fit, latent=None):
     registry, training = fit.registry, fit.training
     return {
         "kind": fit.kind, "title": find(fit.kind).title, "version": __version__,
-        "n_cells": training.get("n_train", 0) + training.get("n_validation", 0),
+        "n_cells": registry.n_cells,
         "n_genes": registry.n_genes, "genes": list(registry.genes),
         "batch_levels": registry.batch_categories, "label_levels": list(registry.categories.get("labels", [])),
         "settings": fit.settings.to_json(), "columns": registry.columns.to_json(), "seed": fit.seed,

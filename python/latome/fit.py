@@ -141,6 +141,6 @@ def fit(settings, data, options=None, *, seed=0, **more):
     return train(initialise(settings, data, seed=seed), data, options, **more)
 
 
-def probe(fit, data, n=7):
+def probe(data, n=7):
     """A minibatch of the first n cells, for tests and tools."""
     return next(iter(Minibatches(data, range(min(n, data.n_cells)), n)))

@@ -25,12 +25,14 @@ class Registry:
     columns : the roles of the columns.
     categories : {"batch": names, "labels": names, "<covariate>": names}, in the order of their codes.
     arrays : {name: column names} of further matrices.
+    n_cells : number of cells the model was made for; 0 where unknown.
     """
 
     genes: tuple
     columns: Columns
     categories: dict
     arrays: dict = field(default_factory=dict)
+    n_cells: int = 0
 
     @property
     def n_genes(self):
@@ -61,13 +63,13 @@ class Registry:
         """The same as plain containers."""
         return {"genes": list(self.genes), "columns": self.columns.to_json(),
                 "categories": {name: list(names) for name, names in self.categories.items()},
-                "arrays": {name: list(names) for name, names in self.arrays.items()}}
+                "arrays": {name: list(names) for name, names in self.arrays.items()}, "n_cells": self.n_cells}
 
     @classmethod
     def from_json(cls, document):
         """The reverse of `to_json`."""
         return cls(tuple(document["genes"]), Columns.from_json(document["columns"]),
-                   document["categories"], document.get("arrays", {}))
+                   document["categories"], document.get("arrays", {}), document.get("n_cells", 0))
 
 
 @dataclass
@@ -193,7 +195,7 @@ def _build_registry(adata, columns, genes, source, warnings):
     if silent:
         warnings.append(f"{silent} of {len(genes)} genes have no counts in any cell; they carry no information.")
     arrays = {name: obsm_values(adata, key)[1] for name, key in columns.obsm}
-    return Registry(tuple(genes), columns, categories, arrays)
+    return Registry(tuple(genes), columns, categories, arrays, adata.n_obs)
 
 
 def _warn_of_columns(adata, columns, categories, warnings):

@@ -49,8 +49,6 @@ def _as_array(values):
     if isinstance(values, _Index):
         values = values.values
     if isinstance(values, range):
-        if len(values) > 1 << 24:
-            raise Malformed("a range index claims more rows than a saved model has")
         return np.asarray(values)
     if not isinstance(values, np.ndarray):
         raise Malformed(f"a column is a {type(values).__name__}")
@@ -69,10 +67,14 @@ def _new_index(kind, state):
         limits = [state.get("start") or 0, state["stop"], state.get("step") or 1]
         if not all(isinstance(limit, int) for limit in limits):
             raise Malformed("a range index has limits that are not whole numbers")
-        return _Index(range(*limits), state.get("name"))
+        values = range(*limits)
+        if len(values) > _LARGEST_RANGE:
+            raise Malformed("a range index claims more rows than a saved model has")
+        return _Index(values, state.get("name"))
     return _Index(_as_array(state["data"]), state.get("name"))
 
 
+_LARGEST_RANGE = 1 << 24
 _MISSING = Global("pandas._libs.missing NA")
 
 

@@ -107,9 +107,10 @@ def _settings(module_class, init_params):
         raise _unsupported("gene_likelihood", "normal")
     known = module_class.Settings.__dataclass_fields__
     for name, value in arguments.items():
-        if name not in known:
+        if name not in known and value not in (None, {}):
             raise _unsupported(name, value)
-    return module_class.Settings.make(**{"continuous_in": "first", **arguments})
+    known_arguments = {name: value for name, value in arguments.items() if name in known}
+    return module_class.Settings.make(**{"continuous_in": "first", **known_arguments})
 
 
 def _unsupported(name, value):

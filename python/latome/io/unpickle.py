@@ -50,8 +50,8 @@ def load(data, builders, persistent=None):
         return machine.run(data)
     except ArchiveError:
         raise
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError,
-            MemoryError, UnicodeError, EOFError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError, EOFError,
+            RuntimeError) as error:                    # RuntimeError: what torch raises, and too deep a nesting
         raise ArchiveError(
             problem=f"The pickle inside the file is damaged or not made by torch: {error}",
             hint="Copy or save the file again from its source.",

@@ -40,7 +40,7 @@ class Module(torch.nn.Module, ABC):
     fields : roles of columns that must be present ("labels", the name of an obsm matrix ...).
     warmed : divergences that the KL warm-up scales.
     warmed_likelihoods : log-likelihoods that it scales too.
-    weights : {name of a term: constant factor}, 1 where not named.
+    term_weights : {name of a term: constant factor}, 1 where not named.
     reduction : how a minibatch's per-cell losses become one number: "mean", "sum", or "n_obs" (the mean
         times the number of training cells).
     """
@@ -51,7 +51,7 @@ class Module(torch.nn.Module, ABC):
     fields = ()
     warmed = ("z",)
     warmed_likelihoods = ()
-    weights = {}
+    term_weights = {}
     reduction = "mean"
 
     @abstractmethod
@@ -99,11 +99,11 @@ class Module(torch.nn.Module, ABC):
         latents = self.draw(posterior, draw)
         generated = self.generative(latents, cells)
         likelihood = {
-            name: Term(p.log_prob(cells[name]), name in self.warmed_likelihoods, self.weights.get(name, 1.0))
+            name: Term(p.log_prob(cells[name]), name in self.warmed_likelihoods, self.term_weights.get(name, 1.0))
             for name, p in generated.likelihood.items()
         }
         divergence = {
-            name: Term(kl_divergence(q, generated.prior[name]), name in self.warmed, self.weights.get(name, 1.0))
+            name: Term(kl_divergence(q, generated.prior[name]), name in self.warmed, self.term_weights.get(name, 1.0))
             for name, q in (posterior | generated.posterior).items()
         }
         return Terms(likelihood, divergence), posterior, latents

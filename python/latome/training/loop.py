@@ -166,7 +166,8 @@ class Trainer:
     def _end_epoch(self, sums, weight):
         """Read the epoch's sums, validate, and tell whether to stop."""
         row = {"epoch": self.epoch, **summarise(sums, "train"), "kl_weight": weight}
-        kl_global = float(sum(self.module.global_terms().values()))
+        with torch.no_grad():
+            kl_global = float(sum(self.module.global_terms().values()))
         row["kl_global_train"] = kl_global
         row["elbo_train"] += kl_global / len(self.train_rows)
         every = self.options.validate_every
