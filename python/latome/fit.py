@@ -40,8 +40,8 @@ class Fit:
 
     @property
     def trained(self):
-        """Whether any training has happened."""
-        return len(self.history) > 0
+        """Whether any training has happened; an imported model may come without its history."""
+        return len(self.history) > 0 or bool(self.training)
 
     @property
     def n_parameters(self):

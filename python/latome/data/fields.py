@@ -80,7 +80,7 @@ def categories_of(obs, name, role, *, allow_missing=False):
         present = sorted(present)
     except TypeError:                                  # mixed types do not compare
         present = sorted(present, key=str)
-    return as_text(present)
+    return list(dict.fromkeys(as_text(present)))       # 1 and "1" in one column are one category
 
 
 def encode(obs, name, role, categories, *, allow_missing=False):

@@ -146,7 +146,8 @@ def _registry(peer, genes, settings):
             raise UnsupportedError(name, problem=f"The model has a categorical covariate called '{name}', beside a "
                                                  "column of that role.", hint="Rename the column and train again.")
         categories[name] = as_text(covariates["mappings"][name])
-    return Registry(tuple(as_text(genes)), columns, categories)
+    n_cells = fields.get("X", {}).get("summary_stats", {}).get("n_cells", 0)
+    return Registry(tuple(as_text(genes)), columns, categories, n_cells=int(n_cells))
 
 
 def _mapping(field):

@@ -20,6 +20,8 @@ from latome.backend import torch
 __all__ = ["EPS", "count_log_prob", "nb_at_positive", "nb_at_zero"]
 
 EPS = 1e-8                                             # inside the logarithms, as the reference text has it
+TABLE = 16                                             # counts up to this are looked up
+SATURATED = 80.0                                       # a logit beyond this is certainty in float32
 
 
 def nb_at_zero(mu, theta):
@@ -92,42 +94,87 @@ def _poisson(counts, mu):
     """Value (m,) and mu d/dmu (m, g)."""
     at = counts.positions
     x = counts.values.to(mu.dtype)
-    log_mu = mu.view(-1)[at].clamp_min(torch.finfo(mu.dtype).tiny).log()
+    log_mu = pick(mu, at).clamp_min(torch.finfo(mu.dtype).tiny).log()
     value = counts.row_sums(x * log_mu - torch.lgamma(x + 1)) - mu.sum(1)
-    pull = -mu
-    pull.view(-1)[at] += x
-    return value, pull, None, None
+    return value, add_at(-mu, at, x), None, None
 
 
 def _negative_binomial(counts, mu, log_theta, gate):
     """Value (m,), mu d/dmu (m, g), d/dlog_theta (m, g) and d/dgate (m, g) of the NB or ZINB."""
-    m, g = mu.shape
     theta = log_theta.exp()                                             # (g,) or (m, g)
     at_zero, ratio = nb_at_zero(mu, theta)                              # (m, g) both
-    odds = -torch.expm1(-ratio)                                         # mu / (theta + mu + eps)
-    shrink = theta / (theta + EPS)
+    odds = mu / (mu + (theta + EPS))                                    # (m, g)
     at = counts.positions
     x = counts.values.to(mu.dtype)                                      # (nnz,)
-    theta_at = theta[counts.indices] if theta.dim() == 1 else theta.reshape(-1)[at]
-    mu_at, ratio_at, odds_at = (dense.view(-1)[at] for dense in (mu, ratio, odds))
-    change = nb_at_positive(x, mu_at, theta_at, ratio_at)               # (nnz,)
+    theta_at = theta.index_select(0, counts.indices) if theta.dim() == 1 else pick(theta, at)
+    mu_at, ratio_at, odds_at = pick(mu, at), pick(ratio, at), pick(odds, at)
+    gammas, digammas = _gamma_ratios(x, theta, theta_at, counts.indices)
+    change = x * ((mu_at + EPS).log() - (theta_at + EPS).log() - ratio_at) + gammas - torch.lgamma(x + 1)
 
+    theta_grad = torch.addcmul(ratio.neg_(), (theta / (theta + EPS)).expand_as(odds), odds).mul_(theta)
+    pull = odds.mul_(-theta)                                            # both as if every count were zero
     gate_grad = None
-    pull, theta_grad = theta * -odds, theta * torch.addcmul(-ratio, shrink.expand(m, g), odds)
     if gate is None:
         value = at_zero.sum(1)
     else:
-        open_, zero = -gate, at_zero - gate                             # zero: log-odds of a counted zero
-        value = torch.nn.functional.softplus(zero).sum(1) - torch.nn.functional.softplus(open_).sum(1)
-        change = change - torch.nn.functional.softplus(-zero.view(-1)[at])
-        share = zero.sigmoid()                                          # of a zero that the NB explains
-        share.view(-1)[at] = 1.0
-        gate_grad = open_.sigmoid() - share
-        pull *= share
-        theta_grad *= share
+        value, change, share, gate_grad = _inflate(at_zero, gate, change, at)
+        pull.mul_(share)
+        theta_grad.mul_(share)
     value = value + counts.row_sums(change)
-    pull.view(-1)[at] += x * (mu_at / (mu_at + EPS) - odds_at)
-    theta64 = theta_at.double()
-    digammas = (torch.digamma(x + theta64) - torch.digamma(theta64)).to(mu.dtype)
-    theta_grad.view(-1)[at] += theta_at * (digammas - x / (theta_at + mu_at + EPS))
+    add_at(pull, at, x * (mu_at / (mu_at + EPS) - odds_at))
+    add_at(theta_grad, at, theta_at * (digammas - x / (theta_at + mu_at + EPS)))
     return value, pull, theta_grad, gate_grad
+
+
+def _inflate(at_zero, gate, change, at):
+    """Zero inflation of an NB: value at all zeros (m,), change at the entries (nnz,), share and d/dgate (m, g).
+
+    `share` is how much of a zero the NB explains, s = sigmoid(A - c), and 1 at a positive count. By Bayes
+    log p(0) = A + log(sigmoid(-c) / s), so the two sigmoids of the gradient also give the value.
+    """
+    change = change + pick(at_zero, at) - torch.nn.functional.softplus(pick(gate, at))
+    bounded = gate.clamp_max(SATURATED)                                 # the sigmoids must not underflow
+    at_zero = torch.maximum(at_zero, bounded - SATURATED)
+    share = (at_zero - bounded).sigmoid_()
+    closed = bounded.neg_().sigmoid_()                                  # sigmoid(-c)
+    log_zero = at_zero.add_((closed / share).log_())
+    change = change - pick(log_zero, at)
+    share.view(-1).index_fill_(0, at, 1.0)
+    return log_zero.sum(1), change, share, closed.sub_(share)
+
+
+def _gamma_ratios(x, theta, theta_at, genes):
+    """lgamma(x + theta) - lgamma(theta) and its derivative in theta, at the entries: (nnz,) both.
+
+    Small whole counts of a gene-wise theta come from a table, sum_{i < x} log(theta + i): exact, and without
+    the cancellation of two large gammas. The others are taken in float64.
+    """
+    if theta.dim() != 1:
+        return _wide_gamma_ratios(x, theta_at)
+    steps = theta + torch.arange(TABLE, dtype=theta.dtype, device=theta.device).unsqueeze(1)     # (TABLE, g)
+    count = x.long()
+    place = (count.clamp(1, TABLE) - 1) * theta.shape[0] + genes
+    gammas = pick(steps.log().cumsum(0), place)
+    digammas = pick(steps.reciprocal().cumsum(0), place)
+    others = ((count > TABLE) | (count != x)).nonzero().squeeze(1)
+    if others.numel():
+        gammas[others], digammas[others] = _wide_gamma_ratios(x[others], theta_at[others])
+    return gammas, digammas
+
+
+def _wide_gamma_ratios(x, theta):
+    wide = theta.double()
+    gammas = torch.lgamma(x + wide) - torch.lgamma(wide)
+    digammas = torch.digamma(x + wide) - torch.digamma(wide)
+    return gammas.to(theta.dtype), digammas.to(theta.dtype)
+
+
+def pick(dense, at):
+    """(nnz,): the values of a dense (m, g) array at flat positions."""
+    return dense.reshape(-1).index_select(0, at)
+
+
+def add_at(dense, at, values):
+    """Add values (nnz,) to a dense (m, g) array at flat positions, in place."""
+    dense.view(-1).index_add_(0, at, values)
+    return dense

@@ -75,7 +75,7 @@ class SparseCounts:
         """A dense (m, g) tensor holding `values` (nnz,) at the entries and zero elsewhere."""
         m, g = self.shape
         dense = torch.zeros(m * g, dtype=values.dtype, device=self.device)
-        return dense.index_put_((self.positions,), values).view(m, g)
+        return dense.scatter_(0, self.positions, values).view(m, g)
 
     def dense(self):
         """The counts as a dense (m, g) tensor (kept, so asking again costs nothing)."""

@@ -9,11 +9,13 @@ The declaration checks itself when an object is made, and is the source of the R
 
 import dataclasses
 import difflib
-import math
 import operator
+import sys
 import types
 import typing
 from dataclasses import dataclass
+
+import numpy as np
 
 from latome.errors import SettingError
 
@@ -84,7 +86,7 @@ def check_setting(name, value, kind, bounds):
         return None
     if typing.get_origin(kind) is typing.Literal:
         choices = typing.get_args(kind)
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             close = difflib.get_close_matches(str(value), choices, n=1)
             hint = "One of " + ", ".join(f"'{c}'" for c in choices) + "."
             hint += f" Did you mean '{close[0]}'?" if close else ""
@@ -100,16 +102,17 @@ def check_setting(name, value, kind, bounds):
 
 
 def _coerce(value, kind):
-    if hasattr(value, "item"):
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.size == 1):
         value = value.item()
     if kind is bool or isinstance(value, bool):
         return value if kind is bool and isinstance(value, bool) else None
     if kind is str:
         return value if isinstance(value, str) else None
-    if not isinstance(value, int | float) or (isinstance(value, float) and math.isnan(value)):
+    largest = sys.float_info.max
+    if not isinstance(value, int | float) or not -largest <= value <= largest:         # nor NaN or infinite
         return None
     if kind is int:
-        return int(value) if float(value).is_integer() else None
+        return int(value) if value == int(value) else None
     return float(value)
 
 

@@ -72,7 +72,7 @@ class Trainer:
             module.parameters(), lr=options.lr, eps=options.eps, weight_decay=options.weight_decay)
         network = module.adversary()
         self.adversary = Adversary(network.to(self.device), options) if network is not None else None
-        self.last_good = None
+        self.last_good = self._weights()
         self._steps = self._train()
 
     @property
@@ -123,6 +123,7 @@ class Trainer:
             self.adversary.restore(named(tensors, "adversary."))
         self.epoch, self.first_epoch, self.step = facts["epoch"], facts["first_epoch"], facts["step"]
         self.n_epochs, self.seconds = facts["n_epochs"], facts["seconds"]
+        self.last_good = self._weights()
         self.stopping.best, self.stopping.waited = facts["best"], facts["waited"]
 
     def _train(self):
@@ -189,14 +190,16 @@ class Trainer:
         self.module.train()
         return summarise(sums, "validation")
 
+    def _weights(self):
+        return {name: value.clone() for name, value in self.module.state_dict().items()}
+
     def _refuse_divergence(self, row):
         """Keep the weights of the last sound epoch; if this one is not, restore them and stop."""
         if np.isfinite(list(row.values())).all() and bool(self.optimizer.flat.isfinite().all()):
-            self.last_good = {name: value.clone() for name, value in self.module.state_dict().items()}
+            self.last_good = self._weights()
             return
         self.state = "failed"
-        if self.last_good is not None:
-            self.module.load_state_dict(self.last_good)
+        self.module.load_state_dict(self.last_good)
         raise TrainingError("lr", problem=f"The loss became infinite or NaN in epoch {self.epoch + 1}.",
                             hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with "
                                  "extreme counts, and standardise continuous covariates.")
