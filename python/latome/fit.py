@@ -7,6 +7,7 @@ from latome.data.minibatches import Minibatches
 from latome.errors import FieldError, QueryError, SettingError
 from latome.modules import CATALOGUE, find
 from latome.protocol import Module
+from latome.protocol.settings import check_setting
 from latome.training.history import History
 from latome.training.loop import Trainer
 from latome.training.options import TrainingOptions
@@ -50,10 +51,7 @@ class Fit:
 
 def check_seed(seed):
     """The seed as an int from 0 to 2^63 - 1, or a SettingError."""
-    whole = isinstance(seed, int | float) and not isinstance(seed, bool) and float(seed).is_integer()
-    if not whole or not 0 <= seed < 2**63:
-        raise SettingError("seed", problem=f"`seed` cannot be {seed!r}.", hint="Give a whole number, 0 or more.")
-    return int(seed)
+    return check_setting("seed", seed, int, {"ge": 0, "lt": 2**63})
 
 
 def build(kind, settings, registry, parents=None):
@@ -92,7 +90,7 @@ def initialise(settings, data, *, seed=0, parents=None, kind=None):
 
 def start(fit, data, options=None, callbacks=()):
     """A `Trainer` that continues the fit; drive it with `advance`, then call `conclude`."""
-    if data.registry.genes != fit.registry.genes:
+    if (data.registry.genes, data.registry.categories) != (fit.registry.genes, fit.registry.categories):
         raise QueryError("genes", problem="The data were not opened against this model's registry.",
                          hint="Open them with open_data(adata, registry=fit.registry).")
     options = options or TrainingOptions()

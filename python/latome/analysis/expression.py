@@ -10,7 +10,7 @@ __all__ = ["normalized_expression"]
 
 
 def normalized_expression(module, data, *, transform_batch=None, library_size=1.0, draw="sample", indices=None,
-                          batch_size=1024):
+                          batch_size=None):
     """(n, g) float32: expression fractions rho times the library size, mean over the batches asked for.
 
     Arguments

@@ -5,7 +5,7 @@ from latome.analysis.sweep import sweep
 __all__ = ["latent", "latent_moments"]
 
 
-def latent_moments(module, data, *, indices=None, batch_size=1024, name="z"):
+def latent_moments(module, data, *, indices=None, batch_size=None, name="z"):
     """(mean, variance) of q(z | x): (n, k) float32 each."""
 
     def query(cells):
@@ -16,7 +16,7 @@ def latent_moments(module, data, *, indices=None, batch_size=1024, name="z"):
     return found["mean"], found["variance"]
 
 
-def latent(module, data, *, indices=None, batch_size=1024, give_mean=True):
+def latent(module, data, *, indices=None, batch_size=None, give_mean=True):
     """(n, k) float32: the posterior mean of each cell's z, or one draw from its posterior."""
 
     def query(cells):

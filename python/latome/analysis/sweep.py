@@ -8,6 +8,8 @@ from latome.errors import QueryError
 
 __all__ = ["rows_of", "sweep"]
 
+ELEMENTS = 1 << 22                                     # of a dense (m, g) array: 16 MB
+
 
 def rows_of(data, indices):
     """(n',) rows from None (all), a mask (n,) or row numbers."""
@@ -19,6 +21,9 @@ def rows_of(data, indices):
             raise QueryError("indices", problem=f"The mask has {indices.size} entries for {data.n_cells} cells.",
                              hint="Give one for each cell.")
         return np.flatnonzero(indices)
+    if indices.size and indices.dtype.kind not in "iu":
+        raise QueryError("indices", problem=f"`indices` are of type {indices.dtype}, not row numbers.",
+                         hint="Give whole numbers, or a mask of True and False.")
     if indices.size and (indices.min() < 0 or indices.max() >= data.n_cells):
         raise QueryError("indices", problem=f"A row number lies outside 0 to {data.n_cells - 1}.",
                          hint="Row numbers count from 0.")
@@ -26,14 +31,17 @@ def rows_of(data, indices):
 
 
 @torch.inference_mode()
-def sweep(module, data, query, *, indices=None, batch_size=1024, device="cpu"):
+def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu"):
     """Apply `query(cells) -> {name: (m, ...) tensor}` to minibatches in evaluation mode.
+
+    `batch_size` None is as many cells as keep a dense array of all genes within some megabytes.
 
     Returns {name: (n, ...) numpy array}, rows in the order of `indices`.
     """
     rows = rows_of(data, indices)
     if not len(rows):
         raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
+    batch_size = batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
     was_training = module.training
     module.eval()
     parts = [query(cells) for cells in Minibatches(data, rows, batch_size, device)]

@@ -57,7 +57,11 @@ def column(obs, name, role):
     if not isinstance(name, str) or name not in obs:
         raise FieldError(role, problem=f"`obs` has no column '{name}' (asked for as {role}).",
                          hint=closest(name, obs.columns))
-    return obs[name]
+    values = obs[name]
+    if values.ndim > 1:
+        raise FieldError(role, problem=f"`obs` has {values.shape[1]} columns named '{name}'.",
+                         hint="Give each column a name of its own.")
+    return values
 
 
 def as_text(values):
@@ -125,4 +129,4 @@ def obsm_values(adata, key):
     matrix = adata.obsm[key]
     names = [str(c) for c in getattr(matrix, "columns", range(matrix.shape[1]))]
     values = matrix.toarray() if hasattr(matrix, "toarray") else matrix
-    return np.asarray(values, dtype=np.float32), names
+    return np.array(values, dtype=np.float32), names

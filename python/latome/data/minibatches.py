@@ -13,6 +13,8 @@ SMALLEST = 3                                           # batch normalisation nee
 
 def minibatch_bounds(n, size):
     """[(start, stop), ...] of n cells in minibatches; a last one of one or two joins the one before."""
+    if n == 0:
+        return []
     stops = list(range(size, n, size)) + [n]
     if len(stops) > 1 and n - stops[-2] < SMALLEST:
         del stops[-2]
@@ -39,11 +41,11 @@ class Minibatches:
         self.bounds = minibatch_bounds(len(self.rows), size)
         self.device = device
         self.columns = {
-            "batch": torch.tensor(data.codes["batch"]),
-            "labels": torch.tensor(data.codes["labels"]),
-            "categories": torch.tensor(data.categories),
-            "continuous": torch.tensor(data.continuous),
-            **{name: torch.tensor(values) for name, values in data.arrays.items()},
+            "batch": torch.from_numpy(data.codes["batch"]),
+            "labels": torch.from_numpy(data.codes["labels"]),
+            "categories": torch.from_numpy(data.categories),
+            "continuous": torch.from_numpy(data.continuous),
+            **{name: torch.from_numpy(values) for name, values in data.arrays.items()},
         }
 
     def __len__(self):

@@ -119,6 +119,11 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
 
     Returns a `Dataset`. Raises FieldError, or QueryError where genes of `registry` are missing.
     """
+    from anndata import AnnData  # here: whoever holds one has loaded it already
+
+    if not isinstance(adata, AnnData):
+        raise FieldError("adata", problem=f"The data are of type {type(adata).__name__}, not AnnData.",
+                         hint="Read a file with latome.data.read_h5ad(path), or make one with anndata.AnnData(counts).")
     columns = columns or (registry.columns if registry else Columns())
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise FieldError("x", problem=f"The data hold {adata.n_obs} cells and {adata.n_vars} genes.",

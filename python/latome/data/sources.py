@@ -42,8 +42,11 @@ def count_matrix(adata, layer=None):
         raise FieldError("x", problem="The data are backed by a file.", hint="Load them first: adata.to_memory().")
     if sp.issparse(matrix):
         csr = matrix.tocsr()
-    elif isinstance(matrix, np.ndarray):
+    elif isinstance(matrix, np.ndarray) and matrix.dtype.kind in "biufc":
         csr = sp.csr_matrix(matrix)
+    elif isinstance(matrix, np.ndarray):
+        raise FieldError("x", problem=f"The matrix holds values of type {matrix.dtype}, not numbers.",
+                         hint="Give raw counts, of a number type.")
     else:
         raise FieldError("x", problem=f"Counts of type {type(matrix).__name__} cannot be read.",
                          hint="Give a scipy sparse matrix or a numpy array.")

@@ -1,7 +1,7 @@
 """What holds for all models of the object face: `latome.settings`."""
 
 from latome.backend import torch
-from latome.errors import SettingError
+from latome.protocol.settings import check_setting
 
 __all__ = ["Preferences", "settings"]
 
@@ -11,7 +11,7 @@ class Preferences:
 
     def __init__(self):
         self._seed = 0
-        self._batch_size = 1024
+        self._batch_size = None
         self.progress_bar = True
 
     @property
@@ -21,22 +21,16 @@ class Preferences:
 
     @seed.setter
     def seed(self, value):
-        if value is None:
-            value = 0
-        if isinstance(value, bool) or not float(value).is_integer() or value < 0:
-            raise SettingError("seed", problem=f"`seed` cannot be {value!r}.", hint="Give a whole number, 0 or more.")
-        self._seed = int(value)
+        self._seed = 0 if value is None else check_setting("seed", value, int, {"ge": 0, "lt": 2**63})
 
     @property
     def batch_size(self):
-        """Cells at a time when a model is asked about data; the answer does not depend on it."""
+        """Cells at a time when a model is asked about data (None: as fits); the answer does not depend on it."""
         return self._batch_size
 
     @batch_size.setter
     def batch_size(self, value):
-        if isinstance(value, bool) or int(value) != value or value < 1:
-            raise SettingError("batch_size", problem=f"`batch_size` cannot be {value!r}.", hint="Give 1 or more.")
-        self._batch_size = int(value)
+        self._batch_size = check_setting("batch_size", value, int | None, {"ge": 1})
 
     @property
     def num_threads(self):
@@ -45,9 +39,7 @@ class Preferences:
 
     @num_threads.setter
     def num_threads(self, value):
-        if isinstance(value, bool) or int(value) != value or value < 1:
-            raise SettingError("num_threads", problem=f"`num_threads` cannot be {value!r}.", hint="Give 1 or more.")
-        torch.set_num_threads(int(value))
+        torch.set_num_threads(check_setting("num_threads", value, int, {"ge": 1}))
 
     def __repr__(self):
         return f"latome.settings: seed {self.seed}, batch_size {self.batch_size}, num_threads {self.num_threads}"

@@ -4,7 +4,7 @@ document, for people). Loading reads tensors and JSON, never code.
 
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -53,7 +53,7 @@ def _read_document(document):
     except (ValueError, TypeError, KeyError):
         raise ArchiveError("document", problem="This is not the description of a latome model.",
                            hint=AGAIN) from None
-    if version > FORMAT:
+    if not isinstance(version, int) or version > FORMAT:
         raise ArchiveError("format", problem=f"The model was saved by a newer latome ({facts.get('latome')}).",
                            hint="Update latome.")
     return facts
@@ -67,26 +67,26 @@ def _assemble(facts, tensors):
         history = History.from_json(facts["history"])
         module = build(facts["kind"], settings, registry).eval()
         module.load_state_dict(tensors)
+        return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"])
     except LatomeError as error:
         raise ArchiveError(error.field, problem=f"The saved model cannot be used: {error.problem}",
                            hint=error.hint) from None
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ArchiveError("weights", problem=f"Weights and description of the model do not fit: {error}.",
                            hint=AGAIN) from None
-    return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"])
 
 
 def write_atomically(path, content):
     """Write bytes beside `path` and rename: a crash leaves the old file."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    beside = Path(path).with_name(f".{path.name}-{uuid.uuid4().hex}")      # open() heeds the umask; mkstemp() would not
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with open(beside, "xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(beside, path)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 

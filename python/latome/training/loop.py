@@ -72,7 +72,9 @@ class Trainer:
             module.parameters(), lr=options.lr, eps=options.eps, weight_decay=options.weight_decay)
         network = module.adversary()
         self.adversary = Adversary(network.to(self.device), options) if network is not None else None
+        self.validation = Minibatches(data, self.validation_rows, options.batch_size, self.device)
         self.last_good = self._weights()
+        self.sums = {}
         self._steps = self._train()
 
     @property
@@ -94,6 +96,7 @@ class Trainer:
                         break
         except KeyboardInterrupt:
             self.state = "interrupted"
+            self._end_part_of_epoch()
         finally:
             self.seconds += time.perf_counter() - began
         if self.state != "running":
@@ -133,15 +136,15 @@ class Trainer:
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.train_rows)
             streams = self._streams(np.random.default_rng([self.seed, self.epoch, 1]))
             weight = kl_weight(self.options, self.epoch, self.step)
-            sums = {}
+            self.sums = {}
             for cells in self.batches.shuffled(order):
                 if self.options.n_epochs_kl_warmup is None:
                     weight = kl_weight(self.options, self.epoch, self.step)
                 if streams:
                     cells["streams"] = {name: next(stream) for name, stream in streams.items()}
-                self._step(cells, weight, sums)
+                self._step(cells, weight)
                 yield
-            if self._end_epoch(sums, weight):
+            if self._end_epoch(weight):
                 self.state = "early"
                 return
 
@@ -150,7 +153,7 @@ class Trainer:
         size = self.options.batch_size
         return {name: cycle(Minibatches(self.data, rows, size, self.device)) for name, rows in drawn.items()}
 
-    def _step(self, cells, weight, sums):
+    def _step(self, cells, weight):
         self.optimizer.zero_grad()
         terms, _, latents = self.module.explain(cells)
         loss = self.module.loss(terms, weight, len(self.train_rows))
@@ -162,22 +165,28 @@ class Trainer:
         if self.adversary:
             self.adversary.step(latents["z"], cells["batch"], weight)
         self.step += 1
-        add_terms(sums, terms)
+        add_terms(self.sums, terms)
 
-    def _end_epoch(self, sums, weight):
+    def _end_part_of_epoch(self):
+        """Record an epoch that was interrupted, from the cells it saw; there is no validation of it."""
+        if self.sums:
+            self.history.append({"epoch": self.epoch, **summarise(self.sums, "train")})
+            self.epoch += 1
+
+    def _end_epoch(self, weight):
         """Read the epoch's sums, validate, and tell whether to stop."""
-        row = {"epoch": self.epoch, **summarise(sums, "train"), "kl_weight": weight}
+        row = {"epoch": self.epoch, **summarise(self.sums, "train"), "kl_weight": weight}
         with torch.no_grad():
             kl_global = float(sum(self.module.global_terms().values()))
         row["kl_global_train"] = kl_global
         row["elbo_train"] += kl_global / len(self.train_rows)
         every = self.options.validate_every
-        if every and len(self.validation_rows) and (self.epoch + 1 - self.first_epoch) % every == 0:
+        if every and len(self.validation) and (self.epoch + 1 - self.first_epoch) % every == 0:
             row |= self._validate()
             row["elbo_validation"] += kl_global / len(self.train_rows)
         self._refuse_divergence(row)
         self.history.append(row)
-        self.epoch += 1
+        self.epoch, self.sums = self.epoch + 1, {}
         stop = any([callback(self) is True for callback in self.callbacks])
         return (self.options.early_stopping and self.stopping.update(row["epoch"], row)) or stop
 
@@ -185,7 +194,7 @@ class Trainer:
     def _validate(self):
         sums = {}
         self.module.eval()
-        for cells in Minibatches(self.data, self.validation_rows, self.options.batch_size, self.device):
+        for cells in self.validation:
             add_terms(sums, self.module.terms(cells))
         self.module.train()
         return summarise(sums, "validation")

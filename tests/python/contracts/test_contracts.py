@@ -84,7 +84,8 @@ def test_loss_falls_on_data_drawn_from_the_model(case, data, made):
     adata = make_adata()
     adata = anndata.AnnData(sp.csr_matrix(drawn), obs=adata.obs, var=adata.var)
     opened = open_data(adata, case.columns)
-    options = TrainingOptions(max_epochs=25, batch_size=32, lr=5e-3, n_epochs_kl_warmup=5, threads=1, early_stopping=True)
+    options = TrainingOptions(
+        max_epochs=25, batch_size=32, lr=5e-3, n_epochs_kl_warmup=5, threads=1, early_stopping=True)
     history = train(initialise(case.settings, opened, seed=5), opened, options).history.to_dict()
     assert np.isfinite(history["elbo_train"]).all()
     assert history["reconstruction_loss_train"][-1] < history["reconstruction_loss_train"][0]
