@@ -1,0 +1,149 @@
+# The two sides of a container: get_cells() fetches, put_*() store. Their methods are the only
+# code that knows a Seurat object from a SingleCellExperiment or a matrix.
+
+#' Fetch counts and cell data.
+#'
+#' @return list: counts (any matrix, genes x cells, as stored), coldata (a data.frame, one row a
+#'   cell, in the order of the counts), features (the object's own choice of genes, or NULL),
+#'   assay and layer (names, or NULL), other_layers (what else there is), where (words for a message)
+#' @noRd
+get_cells <- function(object, assay = NULL, layer = NULL, coldata = NULL,
+                      call = rlang::caller_env()) {
+  UseMethod("get_cells")
+}
+
+#' Store a latent (cells x k, rows named) under a name.
+#' @noRd
+put_latent <- function(object, latent, name, assay) UseMethod("put_latent")
+
+#' Store a trained model under a name.
+#' @noRd
+put_model <- function(object, fit, name) UseMethod("put_model")
+
+#' Note the call in the object's own log, where it has one.
+#' @noRd
+put_command <- function(object, verb, arguments, assay) UseMethod("put_command")
+
+#' The models kept in an object: a named list.
+#' @noRd
+get_models <- function(object, call = rlang::caller_env()) UseMethod("get_models")
+
+#' The name under which put_latent() stores, or NULL where it stores nothing.
+#' @noRd
+latent_place <- function(object, name) UseMethod("latent_place")
+
+#' Is the place of put_latent() taken already?
+#' @noRd
+is_taken <- function(object, name) UseMethod("is_taken")
+
+# --- matrices: nothing is stored in them, the model is what a verb returns ---------------------
+
+#' @export
+#' @noRd
+get_cells.matrix <- function(object, assay = NULL, layer = NULL, coldata = NULL,
+                             call = rlang::caller_env()) {
+  for (arg in c("assay", "layer")) {
+    if (!is.null(get(arg, inherits = FALSE))) {
+      abort_latome(paste0("`", arg, "` has no meaning for a plain matrix."),
+        "Leave it out.", field = arg, call = call)
+    }
+  }
+  list(
+    counts = object, coldata = match_coldata(coldata, colnames(object), ncol(object), call),
+    features = NULL, assay = NULL, layer = NULL, other_layers = character(),
+    where = "the matrix"
+  )
+}
+
+#' @export
+#' @noRd
+get_cells.Matrix <- get_cells.matrix
+
+#' @export
+#' @noRd
+get_cells.DelayedMatrix <- get_cells.matrix
+
+#' @export
+#' @noRd
+get_cells.default <- function(object, assay = NULL, layer = NULL, coldata = NULL,
+                              call = rlang::caller_env()) {
+  hint <- if (is.data.frame(object)) {
+    "Turn it into a matrix with genes in rows: as.matrix(object)."
+  } else if (inherits(object, "python.builtin.object")) {
+    "For an AnnData object use latome_python()$model$SCVI."
+  } else if (inherits(object, "latome_model")) {
+    "This is a trained model; the data come first: give the object, and the model as `model`."
+  } else {
+    ""
+  }
+  abort_latome(
+    paste0(
+      "`object` must be a Seurat object, a SingleCellExperiment or a matrix of counts ",
+      "(genes x cells), not ", article(class(object)[[1]]), "."
+    ), hint, kind = "FieldError", field = "object", call = call
+  )
+}
+
+#' @export
+#' @noRd
+put_latent.default <- function(object, latent, name, assay) object
+
+#' @export
+#' @noRd
+put_model.default <- function(object, fit, name) fit
+
+#' @export
+#' @noRd
+put_command.default <- function(object, verb, arguments, assay) object
+
+#' @export
+#' @noRd
+get_models.default <- function(object, call = rlang::caller_env()) list()
+
+#' @export
+#' @noRd
+latent_place.default <- function(object, name) NULL
+
+#' @export
+#' @noRd
+is_taken.default <- function(object, name) FALSE
+
+article <- function(noun) paste(if (grepl("^[aeiouAEIOU]", noun)) "an" else "a", noun)
+
+#' Rows of the cell data in the order of the cells, by name.
+#' @noRd
+match_coldata <- function(coldata, cells, n_cells, call) {
+  if (is.null(coldata)) {
+    return(data.frame(row.names = seq_len(n_cells)))
+  }
+  if (!inherits(coldata, c("data.frame", "DFrame", "DataFrame"))) {
+    abort_latome("`coldata` must be a data.frame with one row a cell.",
+      kind = "FieldError", field = "coldata", call = call)
+  }
+  coldata <- as.data.frame(coldata)
+  if (is.null(cells)) {                       # no names on either side: order is all there is
+    if (nrow(coldata) != n_cells) {
+      abort_latome(paste0("`coldata` has ", count_of(nrow(coldata), "row"), ", the matrix ",
+        count_of(n_cells, "cell"), "."), kind = "FieldError", field = "coldata", call = call)
+    }
+    return(coldata)
+  }
+  missing <- setdiff(cells, rownames(coldata))
+  if (length(missing)) {
+    abort_latome(
+      paste0("`coldata` has no row for ", count_of(length(missing), "cell"), " of ",
+        count_of(length(cells)), ": ", quoted(missing, 3L), "."),
+      paste0("Rows are matched by name: rownames(coldata) must hold the cell names; it begins with ",
+        quoted(rownames(coldata), 2L), "."),
+      kind = "FieldError", field = "coldata", call = call
+    )
+  }
+  coldata[cells, , drop = FALSE]
+}
+
+no_coldata <- function(coldata, where, call) {
+  if (!is.null(coldata)) {
+    abort_latome(paste0("`coldata` is for matrices; ", where, " carries its own cell data."),
+      "Put the columns into the object and leave `coldata` out.", field = "coldata", call = call)
+  }
+}

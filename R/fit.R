@@ -1,0 +1,192 @@
+#' A trained model: a plain R value, without pointers into Python.
+#'
+#' @param trained reply of the engine with document, weights, summary, history
+#' @param source where the counts came from: assay, layer
+#' @return list of class latome_model: kind, title, settings, genes, levels, seed, version,
+#'   history (data.frame), summary (facts for printing), source, document (JSON, one string),
+#'   weights (raw, safetensors), latent (only for a model trained on a matrix)
+#' @noRd
+new_model <- function(trained, source = list()) {
+  facts <- trained$summary
+  structure(
+    list(
+      kind = facts$kind, title = facts$title, settings = facts$settings,
+      genes = as.character(unlist(facts$genes)),
+      levels = list(batch = as.character(unlist(facts$batch_levels)), labels = as.character(unlist(facts$label_levels))),
+      seed = facts$seed, version = facts$version, history = as_history(trained$history),
+      summary = facts[setdiff(names(facts), c("kind", "title", "settings", "genes", "seed", "version"))],
+      source = source, document = trained$document, weights = trained$weights
+    ),
+    class = "latome_model"
+  )
+}
+
+#' The trained model that an object carries
+#'
+#' @param x a Seurat object or a SingleCellExperiment that a `run_*()` function
+#'   returned, or a model.
+#' @param name name of the model, as given to `run_*()`; `NULL` where there is
+#'   only one.
+#' @return A `latome_model`: a plain R list, safe to [saveRDS()] and to read in
+#'   another session.
+#' @export
+#' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
+#' seu <- run_scvi(SeuratObject::pbmc_small,
+#'   training = training_options(max_epochs = 2, threads = 2), verbose = FALSE)
+#' get_model(seu)
+get_model <- function(x, name = NULL) {
+  find_model(x, name, rlang::current_env())
+}
+
+find_model <- function(x, name, call) {
+  if (inherits(x, "latome_model")) {
+    return(x)
+  }
+  name <- check_string(name, null = TRUE, arg = "name", call = call)
+  models <- get_models(x, call)
+  if (!length(models)) {
+    abort_latome("There is no model of latome in this object.",
+      "Train one with run_scvi(), or give a model as `model`.", kind = "QueryError", field = "name", call = call)
+  }
+  if (is.null(name) && length(models) > 1L) {
+    abort_latome(paste0("The object carries ", length(models), " models."),
+      paste0("Name one of ", quoted(names(models)), "."), kind = "QueryError", field = "name", call = call)
+  }
+  name <- name %||% names(models)
+  if (!name %in% names(models)) {
+    abort_latome(paste0("The object carries no model '", name, "'."), suggest(name, names(models), "Models"),
+      kind = "QueryError", field = "name", call = call)
+  }
+  models[[name]]
+}
+
+#' The history of training
+#'
+#' @param x a trained model, or an object that carries one.
+#' @param model name of the model in `x`; `NULL` where there is only one.
+#' @return A data.frame with one row an epoch: `epoch`, and a column for each
+#'   quantity. `elbo_*` are losses (the negative evidence lower bound, nats a
+#'   cell), so smaller is better; what was not measured in an epoch is `NA`.
+#' @export
+#' @examplesIf latome_available()
+#' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
+#' fit <- run_scvi(counts, training = training_options(max_epochs = 3, threads = 2), verbose = FALSE)
+#' training_history(fit)
+training_history <- function(x, model = NULL) {
+  find_model(x, model, rlang::current_env())$history
+}
+
+#' Print, summarise and plot a trained model
+#'
+#' @param x,object a `latome_model`.
+#' @param ... not used.
+#' @return `print()` returns `x` invisibly; `summary()` a list of class
+#'   `summary.latome_model`; `plot()` a ggplot object (see [plot_training()]).
+#' @name latome_model
+#' @examplesIf latome_available()
+#' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
+#' fit <- run_scvi(counts, training = training_options(max_epochs = 3, threads = 2), verbose = FALSE)
+#' fit
+#' summary(fit)
+NULL
+
+#' @rdname latome_model
+#' @method print latome_model
+#' @export
+print.latome_model <- function(x, ...) {
+  cat(c(model_lines(x), "Ask it: latent_representation(), elbo(), plot(), summary()."), sep = "\n")
+  invisible(x)
+}
+
+model_lines <- function(x) {
+  facts <- x$summary
+  columns <- unlist(facts$columns)
+  ended <- c(finished = "all epochs", early = "stopped early", interrupted = "interrupted")
+  loss <- c(
+    if (is_number(facts$elbo_train)) paste("train", format(facts$elbo_train, nsmall = 1, digits = 6)),
+    if (is_number(facts$elbo_validation)) paste("validation", format(facts$elbo_validation, nsmall = 1, digits = 6))
+  )
+  c(
+    paste0("<latome_model> ", x$title, " | ", count_of(facts$n_cells, "cell"), " x ", count_of(length(x$genes), "gene"),
+      " | ", count_of(max(1, length(x$levels$batch)), "batch", "batches"), " | ", x$settings$n_latent, " latent dimensions"),
+    if (length(columns)) paste0("Columns: ", paste(sub("[0-9]+$", "", names(columns)), columns, sep = " = ", collapse = ", ")),
+    if (identical(as.numeric(facts$epochs), 0)) "Not trained yet" else paste0(
+      "Trained: ", count_of(facts$epochs, "epoch"), " (", ended[[facts$stopped]] %||% facts$stopped, ")",
+      if (is_number(facts$seconds)) paste0(" in ", duration(facts$seconds)), " on ", facts$device,
+      "; seed ", x$seed, "; latome ", x$version),
+    if (length(loss)) paste0("Loss (negative ELBO, nats a cell): ", paste(loss, collapse = ", ")),
+    if (!is.null(x$file)) paste0("Weights in file ", x$file)
+  )
+}
+
+#' @rdname latome_model
+#' @method summary latome_model
+#' @export
+summary.latome_model <- function(object, ...) {
+  facts <- object$summary
+  structure(
+    list(
+      lines = model_lines(object), settings = object$settings, genes = object$genes, levels = object$levels,
+      columns = facts$columns, n_parameters = facts$n_parameters, z_sd = unlist(facts$z_sd),
+      history = utils::tail(object$history, 1L)
+    ),
+    class = "summary.latome_model"
+  )
+}
+
+#' @rdname latome_model
+#' @method print summary.latome_model
+#' @export
+print.summary.latome_model <- function(x, ...) {
+  cat(x$lines, sep = "\n")
+  if (is_number(x$n_parameters)) cat("Parameters: ", count_of(x$n_parameters), "\n", sep = "")
+  cat("Genes: ", quoted(x$genes, 5L), "\n", sep = "")
+  if (length(x$levels$batch)) cat("Batches: ", quoted(x$levels$batch, 8L), "\n", sep = "")
+  if (length(x$levels$labels)) cat("Labels: ", quoted(x$levels$labels, 8L), "\n", sep = "")
+  settings <- vapply(x$settings, function(value) if (is.null(value)) "NULL" else paste(format(value), collapse = ", "), "")
+  cat("Settings:\n", paste0("  ", format(names(settings)), "  ", settings, "\n"), sep = "")
+  if (length(x$z_sd)) {
+    cat("Spread of the latent dimensions (sd over cells; near 0 is unused):\n  ",
+      paste(format(x$z_sd, digits = 2), collapse = "  "), "\n", sep = "")
+  }
+  invisible(x)
+}
+
+# --- where the weights are kept -----------------------------------------------------------------
+
+LARGEST_IN_OBJECT <- 50 * 1024^2               # bytes
+
+#' Weights in the object, or in a file when they are large or the user says so.
+#' @noRd
+keep_weights <- function(fit, name, keep_model, verbose, call) {
+  large <- length(fit$weights) > LARGEST_IN_OBJECT
+  if (!(keep_model == "file" || (keep_model == "auto" && large))) {
+    return(fit)
+  }
+  folder <- getOption("latome.models", file.path(tools::R_user_dir("latome", "data"), "models"))
+  dir.create(folder, recursive = TRUE, showWarnings = FALSE)
+  fit$file <- write_folder(fit, tempfile(paste0(name, "-"), folder), overwrite = FALSE, call)
+  inform_latome(c(
+    paste0("Keeps the weights (", format_bytes(length(fit$weights)), ") in ", fit$file, ", not in the object."),
+    i = "keep_model = \"object\" keeps them with it."
+  ), verbose)
+  fit["weights"] <- list(NULL)
+  fit
+}
+
+#' The weights as raw, from wherever they are.
+#' @noRd
+model_weights <- function(fit, call) {
+  if (is.raw(fit$weights)) {
+    return(fit$weights)
+  }
+  file <- file.path(fit$file, "model.safetensors")
+  if (!file.exists(file)) {
+    abort_latome(paste0("The weights of this model were kept in ", fit$file, ", which is gone."),
+      "Put the folder back, or train again with keep_model = \"object\".",
+      kind = "ArchiveError", field = "model", call = call)
+  }
+  readBin(file, "raw", file.size(file))
+}
+
+format_bytes <- function(n) paste(format(round(n / 1024^2, 1), nsmall = 1), "MB")

@@ -1,0 +1,151 @@
+# Seurat objects. Every call into SeuratObject is qualified: SummarizedExperiment masks its names.
+
+#' @export
+#' @noRd
+get_cells.Seurat <- function(object, assay = NULL, layer = NULL, coldata = NULL,
+                             call = rlang::caller_env()) {
+  check_seurat_readable(object, call)
+  no_coldata(coldata, "a Seurat object", call)
+  assay <- check_string(assay, null = TRUE, call = call) %||% SeuratObject::DefaultAssay(object)
+  assays <- names(object@assays)
+  if (!assay %in% assays) {
+    abort_latome(paste0("The object has no assay '", assay, "'."),
+      suggest(assay, assays, "Assays"), kind = "FieldError", field = "assay", call = call)
+  }
+  layer <- check_string(layer, null = TRUE, call = call) %||% "counts"
+  list(
+    counts = seurat_layer(object, assay, layer, call), coldata = object[[]],
+    features = SeuratObject::VariableFeatures(object[[assay]]),
+    assay = assay, layer = layer, other_layers = seurat_layers(object[[assay]]),
+    where = paste0("layer '", layer, "' of assay '", assay, "'")
+  )
+}
+
+#' @export
+#' @noRd
+put_latent.Seurat <- function(object, latent, name, assay) {
+  latent <- latent[colnames(object), , drop = FALSE]
+  key <- paste0(gsub("[^a-zA-Z0-9]", "", name), "_")
+  colnames(latent) <- paste0(key, seq_len(ncol(latent)))
+  object[[name]] <- SeuratObject::CreateDimReducObject(
+    embeddings = latent, stdev = unname(apply(latent, 2, stats::sd)), key = key, assay = assay
+  )
+  object
+}
+
+#' @export
+#' @noRd
+put_model.Seurat <- function(object, fit, name) {
+  kept <- SeuratObject::Misc(object, "latome") %||% list()
+  kept$models[[name]] <- fit
+  # Misc<- warns when it replaces a value, as a second model does
+  suppressWarnings(SeuratObject::Misc(object, "latome") <- kept)
+  object
+}
+
+#' @export
+#' @noRd
+put_command.Seurat <- function(object, verb, arguments, assay) {
+  # LogSeuratCommand() stores every formal of its caller, hence also models and data frames, and
+  # deparses the call stack; the same record is made here of plain values only.
+  plain <- Filter(function(x) is.atomic(x) && !is.null(x) && length(x) <= 10000L, arguments)
+  shown <- vapply(plain, function(x) if (length(x) > 5L) "..." else deparse1(x), "")
+  name <- paste(verb, assay, sep = ".")
+  object[[name]] <- methods::new("SeuratCommand",
+    name = name, time.stamp = Sys.time(), assay.used = assay,
+    call.string = paste0(verb, "(", paste(names(plain), shown, sep = " = ", collapse = ", "), ")"),
+    params = plain
+  )
+  object
+}
+
+#' @export
+#' @noRd
+get_models.Seurat <- function(object, call = rlang::caller_env()) {
+  check_seurat_readable(object, call)
+  SeuratObject::Misc(object, "latome")$models
+}
+
+#' @export
+#' @noRd
+latent_place.Seurat <- function(object, name) paste0("reduction \"", name, "\"")
+
+#' @export
+#' @noRd
+is_taken.Seurat <- function(object, name) name %in% names(object@reductions)
+
+check_seurat_readable <- function(object, call) {
+  if (!requireNamespace("SeuratObject", quietly = TRUE)) {
+    abort_latome("A Seurat object needs the package SeuratObject.",
+      "Run install.packages(\"SeuratObject\").", kind = "FieldError", field = "object", call = call)
+  }
+  if (!is_seurat5() && any(vapply(object@assays, inherits, NA, "Assay5"))) {
+    abort_latome(
+      paste0("The object was made by Seurat 5; the installed SeuratObject ",
+        utils::packageVersion("SeuratObject"), " cannot read it."),
+      paste("Run install.packages(\"SeuratObject\"), or where Seurat 5 is installed save the object",
+        "with object[[\"RNA\"]] <- as(object[[\"RNA\"]], \"Assay\")."),
+      kind = "FieldError", field = "object", call = call
+    )
+  }
+}
+
+is_seurat5 <- function() utils::packageVersion("SeuratObject") >= "5"
+
+#' Layers of an assay that hold something.
+#' @noRd
+seurat_layers <- function(assay) {
+  if (is_seurat5()) {
+    return(SeuratObject::Layers(assay))
+  }
+  slots <- c("counts", "data", "scale.data")
+  Filter(function(s) ncol(SeuratObject::GetAssayData(assay, slot = s)) > 0L, slots)
+}
+
+#' One layer as a matrix; a split layer ("counts.donor1", "counts.donor2") is bound again by name.
+#' @noRd
+seurat_layer <- function(object, assay, layer, call) {
+  held <- object[[assay]]
+  layers <- seurat_layers(held)
+  split <- if (is_seurat5()) layers[startsWith(layers, paste0(layer, "."))]
+  parts <- if (layer %in% layers) layer else split
+  if (!length(parts)) {
+    others <- setdiff(names(object@assays), assay)
+    abort_latome(
+      paste0("Assay '", assay, "' has no layer '", layer, "' with values in it."),
+      paste0("Its layers: ", quoted(layers), ".",
+        if (length(others)) paste0(" Other assays: ", quoted(others), " (argument `assay`).")),
+      kind = "FieldError", field = "layer", call = call
+    )
+  }
+  if (!is_seurat5()) {
+    return(SeuratObject::GetAssayData(held, slot = parts))
+  }
+  blocks <- lapply(parts, function(part) SeuratObject::LayerData(held, layer = part))
+  bind_layers(blocks, colnames(object), assay, layer, call)
+}
+
+#' Blocks of cells, each with its own genes and order, as one matrix in the object's order.
+#' @noRd
+bind_layers <- function(blocks, cells, assay, layer, call) {
+  absent <- setdiff(cells, unlist(lapply(blocks, colnames)))
+  if (length(absent)) {
+    abort_latome(
+      paste0(count_of(length(absent), "cell"), " of the object ", if (length(absent) == 1) "is" else "are",
+        " in no layer '", layer, "' of assay '", assay, "': ", quoted(absent, 3L), "."),
+      "Take the cells that have counts: subset(object, cells = ...).",
+      kind = "FieldError", field = "layer", call = call
+    )
+  }
+  if (length(blocks) == 1L) {
+    return(blocks[[1]][, cells, drop = FALSE])
+  }
+  genes <- unique(unlist(lapply(blocks, rownames)))
+  padded <- lapply(blocks, function(block) {
+    rest <- setdiff(genes, rownames(block))
+    zeros <- Matrix::sparseMatrix(i = integer(), j = integer(), x = numeric(),
+      dims = c(length(rest), ncol(block)), dimnames = list(rest, colnames(block)))
+    rbind(methods::as(block, "CsparseMatrix"), zeros)[genes, , drop = FALSE]
+  })
+  do.call(cbind, padded)[, cells, drop = FALSE]
+}

@@ -1,0 +1,51 @@
+#' Is all well with Python?
+#'
+#' Starts the engine, if it can be started, and reports what it found; where
+#' something is wrong, the report ends with the command that mends it.
+#'
+#' @return A list of class `latome_status`: `ok`, `problem`, `hint`, and what was
+#'   found (`python`, `how`, `versions`, `threads`, `devices`, `kernels`).
+#' @seealso [install_latome()]
+#' @export
+#' @examples
+#' latome_status()
+latome_status <- function() {
+  status <- list(
+    ok = FALSE, problem = NULL, hint = NULL, latome = as.character(utils::packageVersion("latome")),
+    r = as.character(getRversion()), reticulate = as.character(utils::packageVersion("reticulate"))
+  )
+  reply <- tryCatch(request("status"), latome_error = function(error) error)
+  if (inherits(reply, "latome_error")) {
+    status$problem <- reply$message
+    status$hint <- unname(reply$body)
+  } else {
+    status$ok <- TRUE
+    status$how <- session$python$how
+    status$python <- reply$executable
+    status$versions <- unlist(reply[c("python", "torch", "numpy", "anndata", "safetensors")])
+    status[c("threads", "devices", "kernels")] <- reply[c("threads", "devices", "kernels")]
+    if (isTRUE(reply$borrowed_blas)) {
+      status$problem <- "torch was loaded before latome and uses R's BLAS: training may be many times slower."
+      status$hint <- "Restart R and start latome before other packages that use torch."
+    }
+  }
+  structure(status, class = "latome_status")
+}
+
+#' @rdname latome_status
+#' @param x a `latome_status`.
+#' @param ... not used.
+#' @method print latome_status
+#' @export
+print.latome_status <- function(x, ...) {
+  cat("latome ", x$latome, " | R ", x$r, " | reticulate ", x$reticulate, "\n", sep = "")
+  if (x$ok) {
+    cat("Python:  ", x$python, " (", x$how, ")\n", sep = "")
+    cat("         ", paste(names(x$versions), x$versions, collapse = ", "), "\n", sep = "")
+    cat("Device:  ", paste(unlist(x$devices), collapse = ", "), " | ", count_of(x$threads, "thread"),
+      " | kernels: ", x$kernels, "\n", sep = "")
+  }
+  if (is.null(x$problem)) cat("All is well.\n") else cat("Problem: ", x$problem, "\n", sep = "")
+  if (length(x$hint)) cat("To mend: ", paste(x$hint, collapse = "\n         "), "\n", sep = "")
+  invisible(x)
+}

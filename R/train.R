@@ -1,0 +1,175 @@
+# The one core behind every run_*(): fetch, check, train, store.
+
+#' Train a model on an object and store what came of it.
+#'
+#' @param kind the engine's name of the model
+#' @param settings checked settings of the model, a named list
+#' @param arguments the remaining arguments of run_*(), unchecked, a named list
+#' @return the object with the results, or the model where the object cannot hold any
+#' @noRd
+run_model <- function(kind, object, settings, arguments, call = rlang::caller_env()) {
+  arguments <- check_run(arguments, call)
+  cells <- read_cells(object, arguments, call)
+  check_place(object, arguments$name, call)
+  columns <- code_columns(cells$coldata, arguments$roles, call = call)
+  engine(call)
+  batch <- if (!is.null(arguments$roles$batch)) columns[[arguments$roles$batch]]
+  genes <- choose_genes(cells, arguments$features, batch, arguments$verbose, call)
+  check_empty_cells(cells, genes, call)
+
+  data <- to_anndata(take_genes(cells$counts, genes), columns, call)
+  trained <- train(kind, data, settings, arguments, call)
+  latent <- name_latent(trained$latent, colnames(cells$counts))
+  fit <- new_model(trained, source = cells[c("assay", "layer")])
+  store(object, fit, latent, paste0("run_", kind), c(arguments, settings), call)
+}
+
+check_run <- function(arguments, call) {
+  a <- arguments
+  a$name <- check_result_name(a$name, "name", call)
+  a$training <- check_training(a$training, "training", call)
+  a$seed <- check_whole_number(a$seed, ge = 0, arg = "seed", call = call)
+  a$keep_model <- check_choice(a$keep_model, c("auto", "object", "file", "none"), arg = "keep_model", call = call)
+  a$allow_noninteger <- check_flag(a$allow_noninteger, arg = "allow_noninteger", call = call)
+  a$verbose <- check_flag(a$verbose, arg = "verbose", call = call)
+  a$roles <- list(
+    batch = check_names(a$batch, 1L, "batch", call),
+    labels = check_names(a$labels, 1L, "labels", call),
+    categorical = check_names(a$categorical_covariates, Inf, "categorical_covariates", call),
+    continuous = check_names(a$continuous_covariates, Inf, "continuous_covariates", call)
+  )
+  a
+}
+
+#' Results may replace results of the same name, never somebody else's reduction.
+#' @noRd
+check_place <- function(object, name, call) {
+  if (is_taken(object, name) && !name %in% names(get_models(object, call))) {
+    abort_latome(
+      paste0("The object has a ", latent_place(object, name), " that is not of latome; it would be overwritten."),
+      "Choose another `name`.", field = "name", call = call
+    )
+  }
+}
+
+#' R drives: the engine trains for a twentieth of a second a call and never calls back.
+#' @noRd
+train <- function(kind, data, settings, arguments, call) {
+  roles <- arguments$roles
+  columns <- list(batch = roles$batch, labels = roles$labels,
+    categorical = as.list(roles$categorical), continuous = as.list(roles$continuous))
+  started <- request("start", data, kind, as_python_dict(settings), columns, NULL,
+    as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger,
+    keep = "trainer", call = call)
+  show <- progress(started, arguments$verbose)
+  repeat {
+    state <- tryCatch({
+      state <- request("advance", started$trainer, 0.05, call = call)
+      show(state)
+      state
+    }, interrupt = function(condition) list(state = "interrupted"))
+    if (state$state != "running") break
+  }
+  trained <- request("finish", started$trainer, call = call)
+  show(NULL)
+  if (state$state == "interrupted") {
+    warn_latome(
+      paste0("Training was interrupted after ", count_of(trained$summary$epochs, "epoch"), " of ", count_of(started$n_epochs), "."),
+      "The model trained so far is kept.", class = "latome_interrupted"
+    )
+  }
+  trained
+}
+
+#' A function that shows where training is: show(state), and show(NULL) at the end.
+#'
+#' One bar where the line can be rewritten, else a plain line every tenth of the epochs.
+#' @noRd
+progress <- function(started, verbose) {
+  if (!verbose) {
+    return(function(state) invisible())
+  }
+  inform_latome(headline(started))
+  if (cli::is_dynamic_tty()) progress_bar(started) else progress_lines(started)
+}
+
+progress_bar <- function(started) {
+  text <- ""
+  bar <- cli::cli_progress_bar(
+    total = started$n_steps, clear = FALSE, auto_terminate = FALSE, .envir = environment(),
+    .auto_close = FALSE, format = "{cli::pb_bar} {cli::pb_percent}  {cli::pb_extra$text}",
+    extra = list(text = "")
+  )
+  function(state) {
+    if (is.null(state)) {
+      return(cli::cli_progress_done(id = bar))
+    }
+    cli::cli_progress_update(id = bar, set = min(state$step, started$n_steps), extra = list(text = progress_text(state)))
+  }
+}
+
+progress_lines <- function(started) {
+  every <- max(1L, ceiling(started$n_epochs / 10))
+  said <- 0L
+  last <- environment()
+  function(state) {
+    if (is.null(state)) {
+      return(invisible())
+    }
+    due <- state$epoch %/% every > last$said %/% every
+    ended <- state$state != "running" && state$epoch > last$said
+    if (state$epoch > 0 && (due || ended)) {
+      inform_latome(progress_text(state))
+      assign("said", state$epoch, envir = last)
+    }
+  }
+}
+
+headline <- function(started) {
+  paste0(started$title %||% "Training", " | ", count_of(started$n_cells, "cell"), " x ", count_of(started$n_genes, "gene"),
+    " | ", count_of(started$n_batch, "batch", "batches"), " | ", started$device, ", ", count_of(started$threads, "thread"))
+}
+
+progress_text <- function(state) {
+  number <- function(x) if (is_number(x)) format(round(x, 1), nsmall = 1)
+  paste(c(
+    paste0("epoch ", state$epoch, "/", state$n_epochs),
+    if (is_number(state$elbo)) paste("elbo", number(state$elbo)),
+    if (is_number(state$elbo_validation)) paste("validation", number(state$elbo_validation)),
+    duration(state$seconds)
+  ), collapse = "  ")
+}
+
+duration <- function(seconds) {
+  if (!is_number(seconds)) {
+    return(NULL)
+  }
+  if (seconds < 60) {
+    return(paste0(format(round(seconds, 1), nsmall = 1), "s"))
+  }
+  minutes <- seconds %/% 60
+  if (minutes < 60) {
+    return(paste0(minutes, "m ", round(seconds %% 60), "s"))
+  }
+  paste0(minutes %/% 60, "h ", minutes %% 60, "m")
+}
+
+store <- function(object, fit, latent, verb, arguments, call) {
+  name <- arguments$name
+  place <- latent_place(object, name)
+  if (is.null(place)) {                        # a matrix: the model is all there is to return
+    fit$latent <- latent
+    return(keep_weights(fit, name, arguments$keep_model, arguments$verbose, call))
+  }
+  assay <- fit$source$assay
+  object <- put_latent(object, latent, name, assay)
+  if (arguments$keep_model != "none") {
+    fit <- keep_weights(fit, name, arguments$keep_model, arguments$verbose, call)
+    object <- put_model(object, fit, name)
+  }
+  arguments$roles <- NULL
+  object <- put_command(object, verb, c(arguments, unclass(arguments$training)), assay)
+  inform_latome(paste0("Sets: ", place,
+    if (arguments$keep_model != "none") paste0(", model \"", name, "\" (see get_model())"), "."), arguments$verbose)
+  object
+}

@@ -1,0 +1,4 @@
+library(testthat)
+library(latome)
+
+test_check("latome")

@@ -1,0 +1,11 @@
+test_that("counts and columns arrive in Python as they are in R", {
+  skip_without_engine()
+  adata <- as_anndata(small_sce())
+  expect_s3_class(adata, "anndata._core.anndata.AnnData")
+  expect_equal(unlist(reticulate::py_to_r(adata$shape)), c(60, 30))
+  expect_equal(reticulate::py_to_r(adata$X$toarray()), unname(t(as.matrix(small_counts()))))
+  expect_equal(reticulate::py_to_r(adata$var_names$tolist()), rownames(small_counts()))
+  expect_equal(reticulate::py_to_r(adata$obs_names$tolist()), colnames(small_counts()))
+  types <- reticulate::py_to_r(adata$obs[["type"]]$cat$codes$tolist())
+  expect_equal(unlist(types)[1:3], c(0, -1, 1))
+})

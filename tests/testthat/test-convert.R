@@ -1,0 +1,42 @@
+test_that("vectors cross as arrays, single strings as lists, nothing as a dict", {
+  skip_without_engine()
+  engine()
+  array <- as_numpy(c(1.5, 2))
+  expect_s3_class(array, "numpy.ndarray")
+  expect_equal(as.vector(reticulate::py_to_r(array)), c(1.5, 2))
+  expect_identical(as_python_strings("one"), list("one"))
+  expect_identical(as_python_strings(c("a", "b")), c("a", "b"))
+  expect_s3_class(as_python_dict(list()), "python.builtin.dict")
+})
+
+test_that("names in other alphabets and of one cell or gene survive", {
+  skip_without_engine()
+  counts <- small_counts(3, 4)
+  rownames(counts) <- c("\u03b1-gene", "gene b", "HLA-DRA")
+  expect_equal(reticulate::py_to_r(as_anndata(counts)$var_names$tolist()), rownames(counts))
+  one <- to_anndata(counts[1, 1, drop = FALSE])
+  expect_equal(unlist(reticulate::py_to_r(one$shape)), c(1, 1))
+})
+
+test_that("two million values cross without a transposed or dense copy", {
+  skip_without_engine()
+  skip_if_not(file.exists("/proc/self/clear_refs"), "no /proc to measure memory with")
+  counts <- withr::with_seed(1, Matrix::rsparsematrix(2000, 20000, nnz = 2e6, rand.x = function(n) rpois(n, 3) + 1))
+  dimnames(counts) <- list(paste0("g", 1:2000), paste0("c", 1:20000))
+  to_anndata(small_counts())                     # what is loaded once is not part of the measure
+  status <- function(field) {
+    line <- grep(field, readLines("/proc/self/status"), value = TRUE)
+    as.numeric(gsub("[^0-9]", "", line)) / 1024
+  }
+  gc()
+  reset <- tryCatch({ writeLines("5", "/proc/self/clear_refs"); TRUE }, error = function(e) FALSE)
+  skip_if_not(reset, "the peak of memory cannot be reset here")
+  before <- status("VmRSS")
+  seconds <- system.time(adata <- to_anndata(counts))[["elapsed"]]
+  peak <- status("VmHWM") - before
+  # x and i are 23 MB and may be copied once; a transposed copy is 23 MB more, a dense one 305 MB
+  expect_lt(peak, 23 + 15)
+  expect_lt(seconds, 5)
+  expect_equal(reticulate::py_to_r(adata$X$sum()), sum(counts))
+  expect_false(reticulate::py_to_r(adata$X$data$flags$owndata))
+})

@@ -1,0 +1,30 @@
+test_that("PyTorch comes from the index that was asked for", {
+  expect_equal(torch_index_arguments(NULL), character())
+  expect_equal(torch_index_arguments("cuda"), character())
+  expect_equal(torch_index_arguments("https://example.org/whl")[[1]], "--extra-index-url")
+  skip_on_os("mac")
+  expect_match(torch_index_arguments("cpu")[[2]], "download.pytorch.org/whl/cpu")
+})
+
+test_that("a Python that is none, and a step that fails, are errors in words", {
+  expect_error(install_latome(python = "/no/such/python", ask = FALSE), "No Python 3.10 or later", class = "latome_EngineError")
+  skip_without_engine()
+  python <- find_python()$path
+  expect_error(suppressMessages(run_step(python, c("-c", shQuote("raise SystemExit('no disk')")), "make the environment", NULL)),
+    "Could not make the environment.*no disk", class = "latome_EngineError")
+  expect_equal(base_python(python, NULL), python)
+})
+
+test_that("the environment is made and used by a later session", {
+  skip_without_engine()
+  torch <- Sys.getenv("LATOME_TEST_INSTALL")     # such as "torch==2.5.1": it downloads
+  skip_if(!nzchar(torch), "LATOME_TEST_INSTALL is not set")
+  folder <- withr::local_tempdir()
+  suppressMessages(install_latome(folder, torch = torch, torch_index = NULL, ask = FALSE))
+  output <- fresh_r(c(
+    "Sys.unsetenv('RETICULATE_PYTHON')", paste0("options(latome.environment = ", deparse(folder), ")"),
+    "print(latome_status())"
+  ))
+  expect_match(output, "All is well", all = FALSE)
+  expect_match(output, "install_latome\\(\\)", all = FALSE)
+})

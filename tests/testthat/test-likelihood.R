@@ -1,0 +1,11 @@
+test_that("the bound is one number, the same for the same seed, and higher after training", {
+  skip_without_engine()
+  counts <- small_counts(n_cells = 200)
+  run <- function(epochs) run_scvi(counts, training = quick(epochs, early_stopping = FALSE), verbose = FALSE)
+  brief <- run(1)
+  long <- run(60)
+  expect_identical(elbo(counts, model = long), elbo(counts, model = long))
+  expect_false(elbo(counts, model = long, seed = 1) == elbo(counts, model = long, seed = 2))
+  expect_gt(elbo(counts, model = long), elbo(counts, model = brief))
+  expect_error(elbo(counts, model = long, sed = 1), "Unknown argument 'sed'.*'seed'")
+})

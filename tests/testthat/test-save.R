@@ -1,0 +1,37 @@
+test_that("a saved model answers as before", {
+  fit <- trained()
+  folder <- withr::local_tempfile()
+  expect_invisible(save_model(fit, folder))
+  expect_setequal(list.files(folder), c("model.json", "model.safetensors"))
+  loaded <- load_model(folder)
+  expect_s3_class(loaded, "latome_model")
+  expect_equal(loaded$history, fit$history)
+  expect_equal(loaded$genes, fit$genes)
+  expect_equal(latent_representation(small_counts(), model = loaded, coldata = small_coldata()), fit$latent, tolerance = 1e-5)
+  expect_error(save_model(fit, folder), class = "latome_ArchiveError")
+  expect_silent(save_model(fit, folder, overwrite = TRUE))
+})
+
+test_that("files that are missing or of another kind are named", {
+  skip_without_engine()
+  folder <- withr::local_tempdir()
+  expect_error(load_model(file.path(folder, "none")), "There is no folder", class = "latome_ArchiveError")
+  expect_error(load_model(folder), class = "latome_ArchiveError")
+  file <- file.path(folder, "fit.rds")
+  saveRDS(1, file)
+  expect_error(load_model(file), "readRDS", class = "latome_ArchiveError")
+  expect_error(read_scvi_tools(folder), "no model of scvi-tools", class = "latome_ArchiveError")
+  writeLines("{", file.path(folder, "model.json"))
+  expect_error(load_model(folder), class = "latome_ArchiveError")
+})
+
+test_that("a model of scvi-tools is read", {
+  skip_without_engine()
+  cases <- c(test_path("..", "python", "fixtures"), Sys.getenv("LATOME_FIXTURES", "none"))
+  found <- list.files(cases[dir.exists(cases)], pattern = "^model\\.pt$", recursive = TRUE, full.names = TRUE)
+  found <- found[grepl("scvi_zinb", found)]
+  skip_if(!length(found), "no checkpoint of scvi-tools here")
+  fit <- read_scvi_tools(dirname(found[[1]]))
+  expect_s3_class(fit, "latome_model")
+  expect_equal(fit$kind, "scvi")
+})

@@ -1,0 +1,79 @@
+test_that("missing assays and layers are errors that list what there is", {
+  object <- small_seurat()
+  expect_error(get_cells(object, assay = "RNAs"), "no assay 'RNAs'.*Did you mean 'RNA'", class = "latome_FieldError")
+  expect_error(get_cells(object, layer = "raw"), "no layer 'raw'.*'counts'", class = "latome_FieldError")
+  expect_error(get_cells(object, layer = "scale.data"), "no layer 'scale.data'.*'counts'")
+})
+
+test_that("values that are no counts are named by layer and by what was meant", {
+  skip_if_not_installed("SeuratObject")
+  object <- SeuratObject::pbmc_small
+  run <- function(...) run_scvi(object, ..., verbose = FALSE)
+  expect_error(run(layer = "data"), "Layer 'data' of assay 'RNA'.*look like normalised values.*layer = \"counts\"")
+  expect_error(run(layer = "scale.data"), "Layer 'scale.data'.*negative.*scaled values or residuals")
+})
+
+test_that("an object of Seurat 5 under SeuratObject 4 is refused in words", {
+  skip_if_not_installed("SeuratObject")
+  skip_if(is_seurat5(), "SeuratObject reads Assay5")
+  setClass("Assay5", representation("VIRTUAL"), where = environment())
+  setClass("NewerAssay", contains = "Assay5", where = environment())
+  object <- SeuratObject::pbmc_small
+  object@assays <- list(RNA = new("NewerAssay"))
+  expect_error(run_scvi(object), "made by Seurat 5.*cannot read it", class = "latome_FieldError")
+})
+
+test_that("a reduction of somebody else is not overwritten", {
+  skip_if_not_installed("SeuratObject")
+  expect_error(run_scvi(SeuratObject::pbmc_small, name = "pca"), "reduction \"pca\".*overwritten.*another `name`")
+})
+
+test_that("split layers are bound by name, whatever their genes and order", {
+  counts <- small_counts()
+  blocks <- list(counts[30:1, 31:60], counts[-3, 30:1])
+  bound <- bind_layers(blocks, colnames(counts), "RNA", "counts", NULL)
+  expect_equal(colnames(bound), colnames(counts))
+  expect_equal(as.matrix(bound)[rownames(counts)[-3], ], as.matrix(counts)[-3, ])
+  expect_equal(sum(bound["gene3", 1:30]), 0)
+  expect_error(bind_layers(blocks[1], colnames(counts), "RNA", "counts", NULL), "30 cells.*in no layer")
+})
+
+test_that("results are where Seurat looks for them", {
+  skip_without_engine()
+  object <- run_scvi(small_seurat(), batch = "donor", n_latent = 4, training = quick(), verbose = FALSE)
+  reduction <- object[["scvi"]]
+  expect_equal(SeuratObject::Key(reduction), "scvi_")
+  expect_equal(SeuratObject::DefaultAssay(reduction), "RNA")
+  expect_equal(rownames(reduction[[]]), colnames(object))
+  expect_equal(colnames(SeuratObject::Embeddings(reduction)), paste0("scvi_", 1:4))
+  expect_equal(SeuratObject::Stdev(reduction), unname(apply(SeuratObject::Embeddings(reduction), 2, sd)))
+  expect_s3_class(SeuratObject::Misc(object, "latome")$models$scvi, "latome_model")
+  command <- object@commands[["run_scvi.RNA"]]
+  expect_equal(command@params$batch, "donor")
+  expect_true(all(vapply(command@params, is.atomic, NA)))
+  expect_lt(object.size(command), 50000)
+})
+
+test_that("two models live side by side, and one may be trained again", {
+  skip_without_engine()
+  object <- run_scvi(small_seurat(), training = quick(), verbose = FALSE)
+  object <- run_scvi(object, n_latent = 3, name = "small.2", training = quick(), verbose = FALSE)
+  object <- run_scvi(object, n_latent = 5, training = quick(), verbose = FALSE)
+  expect_setequal(names(get_models(object)), c("scvi", "small.2"))
+  expect_equal(get_model(object, "scvi")$settings$n_latent, 5)
+  expect_equal(ncol(SeuratObject::Embeddings(object, "small.2")), 3)
+})
+
+test_that("Seurat's own functions use what was written", {
+  skip_without_engine()
+  skip_if_not_installed("Seurat")
+  skip_if_not_installed("uwot")
+  object <- run_scvi(SeuratObject::pbmc_small, batch = "groups", training = quick(), verbose = FALSE)
+  object <- Seurat::FindNeighbors(object, reduction = "scvi", dims = 1:10, verbose = FALSE)
+  expect_true("RNA_snn" %in% names(object@graphs))
+  object <- suppressWarnings(Seurat::RunUMAP(object, reduction = "scvi", dims = 1:10, umap.method = "uwot",
+    n.neighbors = 10, verbose = FALSE))
+  expect_equal(dim(object[["umap"]]), c(80, 2))
+  expect_s3_class(Seurat::DimPlot(object, reduction = "scvi"), "ggplot")
+  expect_s3_class(Seurat::DimPlot(object, reduction = "umap"), "ggplot")
+})

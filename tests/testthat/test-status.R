@@ -1,0 +1,10 @@
+test_that("the report says what was found, and prints", {
+  skip_without_engine()
+  status <- latome_status()
+  expect_true(status$ok)
+  expect_true(all(c("python", "torch", "numpy", "anndata") %in% names(status$versions)))
+  expect_type(status$versions, "character")
+  printed <- capture.output(print(status))
+  expect_match(printed, "torch [0-9]", all = FALSE)
+  expect_match(printed, "cpu", all = FALSE)
+})
