@@ -1,0 +1,1 @@
+"""Cases of numbers that scvi-tools computed, recomputed with latome: one file for each kind of number."""
