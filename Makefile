@@ -11,9 +11,6 @@ setup: ## install what is missing: R packages, .venv (Python), .Rlib (this packa
 	@tools/setup.sh
 
 # The three variables travel through the environment, so that a path or a column name may hold spaces.
-# Threads that wait asleep cost little on a free machine and save much on a busy one.
-demo test: export OMP_WAIT_POLICY := PASSIVE
-
 demo: export LATOME_DEMO_DATA := $(DATA)
 demo: export LATOME_DEMO_BATCH := $(BATCH)
 demo: export LATOME_DEMO_LABELS := $(LABELS)

@@ -15,11 +15,9 @@
 #' as_anndata(counts)
 as_anndata <- function(x, assay = NULL, layer = NULL, coldata = NULL) {
   call <- rlang::current_env()
-  cells <- get_cells(x, assay, layer, coldata, call)
-  counts <- as_counts(cells$counts, cells$where, call)
-  if (is.null(colnames(counts))) colnames(counts) <- as.character(seq_len(ncol(counts)))
+  cells <- fetch_cells(x, assay, layer, coldata, call)
   columns <- Filter(Negate(is.null), lapply(cells$coldata, code_any))
-  to_anndata(counts, columns, call)
+  to_anndata(cells$counts, columns, call)
 }
 
 #' Any column as groups or numbers; NULL where it is neither.

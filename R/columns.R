@@ -51,7 +51,8 @@ find_column <- function(coldata, name, argument, call) {
 
 code_factor <- function(values, na_allowed, training, fail) {
   if (!is.atomic(values) || !is.null(dim(values))) {
-    fail(paste0("is ", article(class(values)[[1]]), "."), "It must be a factor, strings, whole numbers or logical.")
+    fail(paste0("is ", article(class(values)[[1]]), "."),
+      "It must be a factor, strings, whole numbers or logical.")
   }
   if (is.numeric(values) && any(is.finite(values) & values != round(values))) {
     fail("holds numbers that are not whole: it does not name groups.",
@@ -60,7 +61,8 @@ code_factor <- function(values, na_allowed, training, fail) {
   groups <- droplevels(as.factor(values))
   n_missing <- sum(is.na(groups))
   if (n_missing && !na_allowed) {
-    fail(paste0("is NA in ", count_of(n_missing, "cell"), "."), "Give them a value, or leave these cells out.")
+    fail(paste0("is NA in ", count_of(n_missing, "cell"), "."),
+      "Give them a value, or leave these cells out.")
   }
   if (!nlevels(groups)) {
     fail("is NA in every cell.", "Leave it out, or give at least some cells a value.")
@@ -80,10 +82,12 @@ code_numbers <- function(values, training, fail) {
   values <- as.double(values)
   bad <- !is.finite(values)
   if (any(bad)) {
-    fail(paste0("is NA or infinite in ", count_of(sum(bad), "cell"), "."), "Give them a value, or leave these cells out.")
+    fail(paste0("is NA or infinite in ", count_of(sum(bad), "cell"), "."),
+      "Give them a value, or leave these cells out.")
   }
   if (training && all(values == values[[1]])) {
-    fail(paste0("is ", format(values[[1]], digits = 4), " in every cell: it explains nothing."), "Leave it out.")
+    fail(paste0("is ", format(values[[1]], digits = 4), " in every cell: it explains nothing."),
+      "Leave it out.")
   }
   list(values = values)
 }

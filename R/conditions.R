@@ -12,7 +12,8 @@ abort_latome <- function(problem, hint = character(), kind = "SettingError", fie
   hint <- hint[nzchar(hint)]
   rlang::abort(
     c(problem, rlang::set_names(hint, rep("i", length(hint)))),
-    class = c(paste0("latome_", kind), "latome_error"), field = field, call = call
+    class = c(paste0("latome_", kind), "latome_error"),
+    field = field, problem = problem, hint = hint, call = call
   )
 }
 

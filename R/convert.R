@@ -60,7 +60,10 @@ name_latent <- function(latent, cells) {
 #' Columns of numbers as a data.frame, an epoch a row.
 #' @noRd
 as_history <- function(history) {
-  columns <- lapply(history, as.vector)
+  columns <- lapply(history, function(values) {
+    values <- as.vector(values)
+    replace(values, is.nan(values), NA)
+  })
   history <- as.data.frame(columns, optional = TRUE)
   if (nrow(history)) history$epoch <- seq_len(nrow(history))  # the engine counts from 0
   history

@@ -4,13 +4,20 @@
 #' @return as get_cells()
 #' @noRd
 read_cells <- function(object, arguments, call) {
-  cells <- get_cells(object, arguments$assay, arguments$layer, arguments$coldata, call)
+  cells <- fetch_cells(object, arguments$assay, arguments$layer, arguments$coldata, call)
+  check_values(cells, isTRUE(arguments$allow_noninteger), call)
+  cells
+}
+
+#' The same, whatever the values.
+#' @noRd
+fetch_cells <- function(object, assay, layer, coldata, call) {
+  cells <- get_cells(object, assay, layer, coldata, call)
   cells$counts <- as_counts(cells$counts, cells$where, call)
   if (is.null(colnames(cells$counts))) {
     colnames(cells$counts) <- as.character(seq_len(ncol(cells$counts)))
   }
   check_dimnames(cells, call)
-  check_values(cells, isTRUE(arguments$allow_noninteger), call)
   cells
 }
 
@@ -64,9 +71,16 @@ check_dimnames <- function(cells, call) {
       abort(paste0("A ", side, " of ", cells$where, " has an empty name."), "Give every one a name.")
     }
   }
-  if (ncol(counts) < 3L) {
-    abort(paste0("There are ", count_of(ncol(counts), "cell"), " in ", cells$where, "; a model needs at least 3."),
-      "Genes are rows and cells are columns: is the matrix transposed?")
+}
+
+check_enough_cells <- function(cells, call) {
+  n_cells <- ncol(cells$counts)
+  if (n_cells < 3L) {
+    abort_latome(
+      paste0("There are ", count_of(n_cells, "cell"), " in ", cells$where, "; a model needs at least 3."),
+      "Genes are rows and cells are columns: is the matrix transposed?",
+      kind = "FieldError", field = "object", call = call
+    )
   }
 }
 

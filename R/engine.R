@@ -127,7 +127,8 @@ python_problem <- function(python) {
   faults <- version_faults(versions)
   if (length(faults)) {
     return(list(
-      problem = paste0("The Python at '", python$path, "' (", python$how, ") ", paste(faults, collapse = "; "), "."),
+      problem = paste0("The Python at '", python$path, "' (", python$how, ") ",
+        paste(faults, collapse = "; "), "."),
       hint = mend(python, versions$prefix)
     ))
   }
@@ -140,11 +141,11 @@ version_faults <- function(versions) {
     faults <- paste0("is version ", versions$python, ", the engine needs 3.10 or later")
   }
   least <- engine_requirements()
-  for (name in names(least)) {
+  missing <- setdiff(names(least), names(Filter(Negate(is.null), versions$packages)))
+  if (length(missing)) faults <- c(faults, paste("lacks the packages", paste(missing, collapse = ", ")))
+  for (name in setdiff(names(least), missing)) {
     found <- versions$packages[[name]]
-    if (is.null(found)) {
-      faults <- c(faults, paste0("has no package '", name, "'"))
-    } else if (numeric_part(found) < least[[name]]) {
+    if (numeric_part(found) < least[[name]]) {
       faults <- c(faults, paste0("has ", name, " ", found, ", the engine needs ", least[[name]], " or later"))
     }
   }
@@ -164,8 +165,9 @@ numeric_part <- function(version) numeric_version(sub("^([0-9]+(\\.[0-9]+)*).*$"
 #' @noRd
 mend <- function(python, prefix) {
   if (python_running()) {
-    return(paste0("Another Python runs in this session already. Restart R, then call ",
-      "latome::install_latome() before anything else uses reticulate."))
+    return(paste0("A Python cannot be changed once it runs. Restart R",
+      if (nzchar(Sys.getenv("RETICULATE_PYTHON"))) ", unset RETICULATE_PYTHON",
+      " and call latome::install_latome() before anything else uses reticulate."))
   }
   if (python$how == "RETICULATE_PYTHON" && nzchar(prefix)) {
     return(paste0("Run in a terminal: \"", python$path, "\" -m pip install ",

@@ -18,8 +18,10 @@ choose_genes <- function(cells, features, batch, verbose, call) {
   used <- drop_empty_genes(cells$counts, genes, verbose)
   inform_latome(paste0("Genes: ", count_of(length(used)), ", ", chosen$how, "."), verbose)
   if (length(used) < 2L) {
-    abort_latome(paste0("Only ", count_of(length(used), "gene"), " with counts to train on; a model needs at least 2."),
-      "Give more of them as `features`.", kind = "FieldError", field = "features", call = call)
+    abort_latome(
+      paste0("Only ", count_of(length(used), "gene"), " with counts to train on; a model needs at least 2."),
+      "Give more of them as `features`.", kind = "FieldError", field = "features", call = call
+    )
   }
   used
 }
@@ -35,7 +37,8 @@ match_features <- function(features, genes, verbose, call) {
   absent <- setdiff(features, genes)
   if (length(absent) == length(features)) {
     abort_latome(
-      paste0("None of the ", count_of(length(features), "feature"), " is a gene of the data: ", quoted(features, 3L), "."),
+      paste0("None of the ", count_of(length(features), "feature"), " is a gene of the data: ",
+        quoted(features, 3L), "."),
       paste0("Its genes are named like ", quoted(genes, 3L), "."),
       kind = "FieldError", field = "features", call = call
     )

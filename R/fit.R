@@ -11,8 +11,8 @@ new_model <- function(trained, source = list()) {
   structure(
     list(
       kind = facts$kind, title = facts$title, settings = facts$settings,
-      genes = as.character(unlist(facts$genes)),
-      levels = list(batch = as.character(unlist(facts$batch_levels)), labels = as.character(unlist(facts$label_levels))),
+      genes = strings(facts$genes),
+      levels = list(batch = strings(facts$batch_levels), labels = strings(facts$label_levels)),
       seed = facts$seed, version = facts$version, history = as_history(trained$history),
       summary = facts[setdiff(names(facts), c("kind", "title", "settings", "genes", "seed", "version"))],
       source = source, document = trained$document, weights = trained$weights
@@ -20,6 +20,8 @@ new_model <- function(trained, source = list()) {
     class = "latome_model"
   )
 }
+
+strings <- function(x) as.character(unlist(x))
 
 #' The trained model that an object carries
 #'
@@ -46,7 +48,8 @@ find_model <- function(x, name, call) {
   models <- get_models(x, call)
   if (!length(models)) {
     abort_latome("There is no model of latome in this object.",
-      "Train one with run_scvi(), or give a model as `model`.", kind = "QueryError", field = "name", call = call)
+      "Train one with run_scvi(), or give a model as `model`.",
+      kind = "QueryError", field = "name", call = call)
   }
   if (is.null(name) && length(models) > 1L) {
     abort_latome(paste0("The object carries ", length(models), " models."),
@@ -100,22 +103,37 @@ print.latome_model <- function(x, ...) {
 
 model_lines <- function(x) {
   facts <- x$summary
-  columns <- unlist(facts$columns)
-  ended <- c(finished = "all epochs", early = "stopped early", interrupted = "interrupted")
+  columns <- vapply(Filter(length, facts$columns), function(names) paste(unlist(names), collapse = " + "), "")
   loss <- c(
-    if (is_number(facts$elbo_train)) paste("train", format(facts$elbo_train, nsmall = 1, digits = 6)),
-    if (is_number(facts$elbo_validation)) paste("validation", format(facts$elbo_validation, nsmall = 1, digits = 6))
+    if (is_number(facts$elbo_train)) paste("train", one_decimal(facts$elbo_train)),
+    if (is_number(facts$elbo_validation)) paste("validation", one_decimal(facts$elbo_validation))
   )
   c(
-    paste0("<latome_model> ", x$title, " | ", count_of(facts$n_cells, "cell"), " x ", count_of(length(x$genes), "gene"),
-      " | ", count_of(max(1, length(x$levels$batch)), "batch", "batches"), " | ", x$settings$n_latent, " latent dimensions"),
-    if (length(columns)) paste0("Columns: ", paste(sub("[0-9]+$", "", names(columns)), columns, sep = " = ", collapse = ", ")),
-    if (identical(as.numeric(facts$epochs), 0)) "Not trained yet" else paste0(
-      "Trained: ", count_of(facts$epochs, "epoch"), " (", ended[[facts$stopped]] %||% facts$stopped, ")",
-      if (is_number(facts$seconds)) paste0(" in ", duration(facts$seconds)), " on ", facts$device,
-      "; seed ", x$seed, "; latome ", x$version),
+    paste0(
+      "<latome_model> ", x$title, " | ", count_of(facts$n_cells, "cell"),
+      " x ", count_of(length(x$genes), "gene"),
+      " | ", count_of(max(1, length(x$levels$batch)), "batch", "batches"),
+      " | ", count_of(x$settings$n_latent, "latent dimension")
+    ),
+    if (length(columns)) paste0("Columns: ", paste(names(columns), columns, sep = " = ", collapse = ", ")),
+    training_line(x),
     if (length(loss)) paste0("Loss (negative ELBO, nats a cell): ", paste(loss, collapse = ", ")),
     if (!is.null(x$file)) paste0("Weights in file ", x$file)
+  )
+}
+
+training_line <- function(x) {
+  facts <- x$summary
+  if (identical(as.numeric(facts$epochs), 0)) {
+    return("No history of training")
+  }
+  ended <- list(finished = "all epochs", early = "stopped early", interrupted = "interrupted")
+  paste0(
+    "Trained: ", count_of(facts$epochs, "epoch"),
+    if (is_string(facts$stopped)) paste0(" (", ended[[facts$stopped]] %||% facts$stopped, ")"),
+    if (is_number(facts$seconds)) paste0(" in ", duration(facts$seconds)),
+    if (is_string(facts$device)) paste0(" on ", facts$device),
+    "; seed ", x$seed, "; latome ", x$version
   )
 }
 
@@ -143,7 +161,7 @@ print.summary.latome_model <- function(x, ...) {
   cat("Genes: ", quoted(x$genes, 5L), "\n", sep = "")
   if (length(x$levels$batch)) cat("Batches: ", quoted(x$levels$batch, 8L), "\n", sep = "")
   if (length(x$levels$labels)) cat("Labels: ", quoted(x$levels$labels, 8L), "\n", sep = "")
-  settings <- vapply(x$settings, function(value) if (is.null(value)) "NULL" else paste(format(value), collapse = ", "), "")
+  settings <- vapply(x$settings, function(value) paste(format(value), collapse = ", "), "")
   cat("Settings:\n", paste0("  ", format(names(settings)), "  ", settings, "\n"), sep = "")
   if (length(x$z_sd)) {
     cat("Spread of the latent dimensions (sd over cells; near 0 is unused):\n  ",
@@ -167,7 +185,8 @@ keep_weights <- function(fit, name, keep_model, verbose, call) {
   dir.create(folder, recursive = TRUE, showWarnings = FALSE)
   fit$file <- write_folder(fit, tempfile(paste0(name, "-"), folder), overwrite = FALSE, call)
   inform_latome(c(
-    paste0("Keeps the weights (", format_bytes(length(fit$weights)), ") in ", fit$file, ", not in the object."),
+    paste0("Keeps the weights (", format_bytes(length(fit$weights)), ") in ", fit$file,
+      ", not in the object."),
     i = "keep_model = \"object\" keeps them with it."
   ), verbose)
   fit["weights"] <- list(NULL)

@@ -60,7 +60,7 @@ finish_installation <- function(path, inside) {
   inform_latome(c("Done.",
     i = if (!default) paste0("In later sessions first call options(latome.environment = \"", path, "\")."),
     i = if (python_running()) "Restart R: another Python runs in this session already.",
-    i = if (nzchar(Sys.getenv("RETICULATE_PYTHON"))) "RETICULATE_PYTHON is set and goes before this environment."
+    i = if (nzchar(Sys.getenv("RETICULATE_PYTHON"))) "RETICULATE_PYTHON is set and goes before it."
   ))
 }
 
@@ -80,9 +80,10 @@ base_python <- function(python, call) {
       return(path.expand(candidate))
     }
   }
+  tried <- if (length(candidates)) paste0(" among: ", quoted(candidates)) else " on the search path"
   abort_latome(
-    if (length(candidates)) paste0("No Python 3.10 or later among: ", quoted(candidates), ".") else "No Python was found.",
-    "Install Python 3.10 or later (Debian: apt install python3-venv; else python.org), or give its path as `python`.",
+    paste0("There is no Python 3.10 or later", tried, "."),
+    "Install it (Debian: apt install python3-venv; else from python.org), or give its path as `python`.",
     kind = "EngineError", field = "python", call = call
   )
 }
@@ -104,7 +105,9 @@ run_step <- function(python, arguments, what, call) {
   inform_latome(paste0("latome: ", what, " ..."))
   log <- tempfile(fileext = ".log")
   on.exit(unlink(log))
-  status <- suppressWarnings(system2(python, arguments, stdout = log, stderr = log, env = child_environment()))
+  status <- suppressWarnings(
+    system2(python, arguments, stdout = log, stderr = log, env = child_environment())
+  )
   if (status != 0L) {
     lines <- utils::tail(readLines(log, warn = FALSE), 8L)
     abort_latome(c(paste0("Could not ", what, "; the last lines said:"), paste0("  ", lines)),

@@ -6,7 +6,8 @@ open_query <- function(x, model, assay, layer, coldata, allow_noninteger, call) 
   fit <- if (inherits(model, "latome_model")) model else find_model(x, model, call)
   if (inherits(x, "latome_model")) {
     abort_latome("A model is asked about data, and there are none.",
-      "Give the data first: latent_representation(object, model = fit).", kind = "QueryError", field = "x", call = call)
+      "Give the data first: latent_representation(object, model = fit).",
+      kind = "QueryError", field = "x", call = call)
   }
   fetched <- list(assay = assay, layer = layer, coldata = coldata, allow_noninteger = allow_noninteger)
   if (is.null(assay) && is.null(layer) && !is.null(fit$source$assay) && has_assay(x, fit$source$assay)) {

@@ -32,6 +32,10 @@ plot.latome_model <- function(x, ...) plot_training(x, ...)
 #' The history of one metric in long form: epoch, value, set.
 #' @noRd
 training_curve <- function(history, metric, call) {
+  if (!nrow(history)) {
+    abort_latome("The model has no history of training to draw.",
+      kind = "QueryError", field = "model", call = call)
+  }
   known <- unique(sub("_(train|validation)$", "", grep("_(train|validation)$", names(history), value = TRUE)))
   check_choice(metric, known, arg = "metric", call = call)
   parts <- lapply(c("train", "validation"), function(set) {
@@ -48,7 +52,10 @@ whole_breaks <- function(limits) {
 }
 
 metric_label <- function(metric) {
-  labels <- c(elbo = "Loss: negative ELBO (nats a cell)", reconstruction_loss = "Reconstruction loss (nats a cell)",
-    kl_local = "KL divergence of the latents (nats a cell)")
+  labels <- c(
+    elbo = "Loss: negative ELBO (nats a cell)",
+    reconstruction_loss = "Reconstruction loss (nats a cell)",
+    kl_local = "KL divergence of the latents (nats a cell)"
+  )
   if (metric %in% names(labels)) labels[[metric]] else metric
 }

@@ -55,7 +55,7 @@ read_folder <- function(path, call) {
   path <- path.expand(path)
   if (!dir.exists(path)) {
     abort_latome(paste0("There is no folder '", path, "'."),
-      if (file.exists(path)) "This is a file; give the folder that holds it (an .rds file: readRDS())." else "",
+      if (file.exists(path)) "This is a file; an .rds file is read by readRDS()." else "",
       kind = "ArchiveError", field = "path", call = call)
   }
   new_model(request("read_model", path, call = call))

@@ -92,11 +92,15 @@ check_seurat_readable <- function(object, call) {
 
 is_seurat5 <- function() utils::packageVersion("SeuratObject") >= "5"
 
+#' A function that only SeuratObject 5 has.
+#' @noRd
+seurat5 <- function(name) getExportedValue("SeuratObject", name)
+
 #' Layers of an assay that hold something.
 #' @noRd
 seurat_layers <- function(assay) {
   if (is_seurat5()) {
-    return(SeuratObject::Layers(assay))
+    return(seurat5("Layers")(assay))
   }
   slots <- c("counts", "data", "scale.data")
   Filter(function(s) ncol(SeuratObject::GetAssayData(assay, slot = s)) > 0L, slots)
@@ -121,7 +125,7 @@ seurat_layer <- function(object, assay, layer, call) {
   if (!is_seurat5()) {
     return(SeuratObject::GetAssayData(held, slot = parts))
   }
-  blocks <- lapply(parts, function(part) SeuratObject::LayerData(held, layer = part))
+  blocks <- lapply(parts, function(part) seurat5("LayerData")(held, layer = part))
   bind_layers(blocks, colnames(object), assay, layer, call)
 }
 

@@ -16,8 +16,8 @@ latome_status <- function() {
   )
   reply <- tryCatch(request("status"), latome_error = function(error) error)
   if (inherits(reply, "latome_error")) {
-    status$problem <- reply$message
-    status$hint <- unname(reply$body)
+    status$problem <- reply$problem
+    status$hint <- reply$hint
   } else {
     status$ok <- TRUE
     status$how <- session$python$how

@@ -10,6 +10,7 @@
 run_model <- function(kind, object, settings, arguments, call = rlang::caller_env()) {
   arguments <- check_run(arguments, call)
   cells <- read_cells(object, arguments, call)
+  check_enough_cells(cells, call)
   check_place(object, arguments$name, call)
   columns <- code_columns(cells$coldata, arguments$roles, call = call)
   engine(call)
@@ -29,7 +30,8 @@ check_run <- function(arguments, call) {
   a$name <- check_result_name(a$name, "name", call)
   a$training <- check_training(a$training, "training", call)
   a$seed <- check_whole_number(a$seed, ge = 0, arg = "seed", call = call)
-  a$keep_model <- check_choice(a$keep_model, c("auto", "object", "file", "none"), arg = "keep_model", call = call)
+  places <- c("auto", "object", "file", "none")
+  a$keep_model <- check_choice(a$keep_model, places, arg = "keep_model", call = call)
   a$allow_noninteger <- check_flag(a$allow_noninteger, arg = "allow_noninteger", call = call)
   a$verbose <- check_flag(a$verbose, arg = "verbose", call = call)
   a$roles <- list(
@@ -46,7 +48,8 @@ check_run <- function(arguments, call) {
 check_place <- function(object, name, call) {
   if (is_taken(object, name) && !name %in% names(get_models(object, call))) {
     abort_latome(
-      paste0("The object has a ", latent_place(object, name), " that is not of latome; it would be overwritten."),
+      paste0("The object has a ", latent_place(object, name),
+        " that is not of latome; it would be overwritten."),
       "Choose another `name`.", field = "name", call = call
     )
   }
@@ -74,7 +77,8 @@ train <- function(kind, data, settings, arguments, call) {
   show(NULL)
   if (state$state == "interrupted") {
     warn_latome(
-      paste0("Training was interrupted after ", count_of(trained$summary$epochs, "epoch"), " of ", count_of(started$n_epochs), "."),
+      paste0("Training was interrupted after ", count_of(trained$summary$epochs, "epoch"), " of ",
+        count_of(started$n_epochs), "."),
       "The model trained so far is kept.", class = "latome_interrupted"
     )
   }
@@ -94,7 +98,6 @@ progress <- function(started, verbose) {
 }
 
 progress_bar <- function(started) {
-  text <- ""
   bar <- cli::cli_progress_bar(
     total = started$n_steps, clear = FALSE, auto_terminate = FALSE, .envir = environment(),
     .auto_close = FALSE, format = "{cli::pb_bar} {cli::pb_percent}  {cli::pb_extra$text}",
@@ -104,7 +107,8 @@ progress_bar <- function(started) {
     if (is.null(state)) {
       return(cli::cli_progress_done(id = bar))
     }
-    cli::cli_progress_update(id = bar, set = min(state$step, started$n_steps), extra = list(text = progress_text(state)))
+    step <- min(state$step, started$n_steps)
+    cli::cli_progress_update(id = bar, set = step, extra = list(text = progress_text(state)))
   }
 }
 
@@ -126,26 +130,31 @@ progress_lines <- function(started) {
 }
 
 headline <- function(started) {
-  paste0(started$title %||% "Training", " | ", count_of(started$n_cells, "cell"), " x ", count_of(started$n_genes, "gene"),
-    " | ", count_of(started$n_batch, "batch", "batches"), " | ", started$device, ", ", count_of(started$threads, "thread"))
+  paste(
+    started$title, paste(count_of(started$n_cells, "cell"), "x", count_of(started$n_genes, "gene")),
+    count_of(started$n_batch, "batch", "batches"),
+    paste0(started$device, ", ", count_of(started$threads, "thread")),
+    sep = " | "
+  )
 }
 
 progress_text <- function(state) {
-  number <- function(x) if (is_number(x)) format(round(x, 1), nsmall = 1)
   paste(c(
     paste0("epoch ", state$epoch, "/", state$n_epochs),
-    if (is_number(state$elbo)) paste("elbo", number(state$elbo)),
-    if (is_number(state$elbo_validation)) paste("validation", number(state$elbo_validation)),
+    if (is_number(state$elbo)) paste("elbo", one_decimal(state$elbo)),
+    if (is_number(state$elbo_validation)) paste("validation", one_decimal(state$elbo_validation)),
     duration(state$seconds)
   ), collapse = "  ")
 }
+
+one_decimal <- function(x) format(round(x, 1), nsmall = 1, big.mark = ",")
 
 duration <- function(seconds) {
   if (!is_number(seconds)) {
     return(NULL)
   }
   if (seconds < 60) {
-    return(paste0(format(round(seconds, 1), nsmall = 1), "s"))
+    return(paste0(one_decimal(seconds), "s"))
   }
   minutes <- seconds %/% 60
   if (minutes < 60) {
@@ -169,7 +178,7 @@ store <- function(object, fit, latent, verb, arguments, call) {
   }
   arguments$roles <- NULL
   object <- put_command(object, verb, c(arguments, unclass(arguments$training)), assay)
-  inform_latome(paste0("Sets: ", place,
-    if (arguments$keep_model != "none") paste0(", model \"", name, "\" (see get_model())"), "."), arguments$verbose)
+  model <- if (arguments$keep_model != "none") paste0(", model \"", name, "\" (see get_model())")
+  inform_latome(paste0("Sets: ", place, model, "."), arguments$verbose)
   object
 }

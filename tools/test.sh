@@ -23,14 +23,14 @@ run_pytest() {
   sed -n 's/^SKIPPED /pytest: /p' "$log" >>"$skipped"
 }
 
-# Errors and warnings of R CMD check fail; a skipped test of the engine fails too (LATOME_TEST_REQUIRE_ENGINE).
+# Errors and warnings of R CMD check fail; so does a test that would be skipped for want of the engine.
 run_check() {
   local check="$BUILD/latome.Rcheck" failed=0
   rm -rf "$check"
   (
     cd "$BUILD"
     unset PYTHONPATH # the engine that is tested is the one inside the package
-    LATOME_TEST_REQUIRE_ENGINE=1 NOT_CRAN=true _R_CHECK_FORCE_SUGGESTS_=false _R_CHECK_SYSTEM_CLOCK_=0 \
+    LATOME_TEST_REQUIRE_ENGINE=1 LATOME_FIXTURES="$ROOT/tests/python/fixtures" NOT_CRAN=true _R_CHECK_SYSTEM_CLOCK_=0 \
       R CMD check --no-manual latome_*.tar.gz
   ) || failed=1
   if [ "$failed" = 1 ] && [ -e "$check/tests" ]; then find "$check/tests" -name '*.Rout.fail' -exec tail -n 60 {} +; fi

@@ -81,7 +81,8 @@ fresh_r <- function(code) {
 
 fresh_script <- function(code) {
   script <- tempfile(fileext = ".R")
-  loaded <- if (is_developed()) paste0("pkgload::load_all(", deparse(find.package("latome")), ", quiet = TRUE)") else "library(latome)"
+  loaded <- "library(latome)"
+  if (is_developed()) loaded <- paste0("pkgload::load_all(", deparse(find.package("latome")), ")")
   writeLines(c(paste0(".libPaths(", paste(deparse(.libPaths()), collapse = ""), ")"), loaded, code), script)
   script
 }

@@ -25,7 +25,8 @@ bad_arguments <- list(
   "options typo" = list(quote(training_options(max_epoch = 3, epochs = 4)), "unused argument"),
   "values for a name" = list(quote(run(batch = rep(c("a", "b"), 30))), "batch.*name of one column.*60 values"),
   "two batches" = list(quote(run(batch = c("donor", "lane"))), "batch.*name of one column"),
-  "same column twice" = list(quote(run(batch = "donor", categorical_covariates = "donor")), "'donor' is given for two purposes"),
+  "same column twice" = list(quote(run(batch = "donor", categorical_covariates = "donor")),
+    "'donor' is given for two purposes"),
   "no object" = list(quote(run(1:3)), "Seurat object.*SingleCellExperiment.*matrix.*not an integer"),
   "a data.frame" = list(quote(run(data.frame(a = 1))), "as.matrix"),
   "assay of a matrix" = list(quote(run(assay = "RNA")), "assay.*no meaning for a plain matrix")

@@ -35,7 +35,7 @@ test_that("a Python that is missing or unfit is an error with the command that m
       pandas = "2.2", scipy = "1.13"))
   })
   lacking <- python_problem(list(path = "/usr/bin/python3", how = "RETICULATE_PYTHON"))
-  expect_match(lacking$problem, "has no package 'safetensors'")
+  expect_match(lacking$problem, "lacks the packages safetensors")
   expect_match(lacking$hint, "pip install .*safetensors")
 })
 
@@ -56,7 +56,9 @@ test_that("versions are compared as versions", {
 
 test_that("the requirements are those that the engine declares", {
   project <- file.path(engine_folder(), "pyproject.toml")
-  declared <- regmatches(readLines(project), regexpr("^ +\"(torch|anndata|numpy|pandas|scipy|safetensors)[^\"]*", readLines(project)))
+  lines <- readLines(project)
+  named <- "^ +\"(torch|anndata|numpy|pandas|scipy|safetensors)[^\"]*"
+  declared <- regmatches(lines, regexpr(named, lines))
   declared <- gsub("[ \"]", "", declared)
   least <- engine_requirements()
   expect_setequal(declared, ifelse(least == "0", names(least), paste0(names(least), ">=", least)))

@@ -7,10 +7,12 @@ test_that("PyTorch comes from the index that was asked for", {
 })
 
 test_that("a Python that is none, and a step that fails, are errors in words", {
-  expect_error(install_latome(python = "/no/such/python", ask = FALSE), "No Python 3.10 or later", class = "latome_EngineError")
+  expect_error(install_latome(python = "/no/such/python", ask = FALSE), "no Python 3.10 or later",
+    class = "latome_EngineError")
   skip_without_engine()
   python <- find_python()$path
-  expect_error(suppressMessages(run_step(python, c("-c", shQuote("raise SystemExit('no disk')")), "make the environment", NULL)),
+  failing <- c("-c", shQuote("raise SystemExit('no disk')"))
+  expect_error(suppressMessages(run_step(python, failing, "make the environment", NULL)),
     "Could not make the environment.*no disk", class = "latome_EngineError")
   expect_equal(base_python(python, NULL), python)
 })

@@ -11,7 +11,7 @@ test_that("cells are matched by name, whichever are asked about and in whatever 
 test_that("an object that was subset answers for the cells it holds", {
   skip_without_engine()
   object <- run_scvi(small_seurat(), batch = "donor", training = quick(), verbose = FALSE)
-  part <- object[, c("cell7", "cell2", "cell33")]
+  part <- object[, c("cell7", "cell2")]
   latent <- latent_representation(part)
   expect_equal(unname(latent), unname(SeuratObject::Embeddings(object, "scvi")[rownames(latent), ]), tolerance = 1e-5)
 })
@@ -26,12 +26,17 @@ test_that("a draw is not the mean", {
 bad_questions <- list(
   "missing genes" = list(quote(latent_representation(counts[1:20, ], model = fit, coldata = coldata)),
     "10 of the 30 genes.*not in the data: 'gene21'", "latome_QueryError"),
-  "missing column" = list(quote(latent_representation(counts, model = fit)), "no column 'donor'.*coldata", "latome_FieldError"),
-  "unknown batch" = list(quote(latent_representation(counts, model = fit, coldata = strange)), "'c'.*|not trained on.*", "latome_FieldError"),
-  "no data" = list(quote(latent_representation(fit, model = fit)), "about data.*latent_representation\\(object", "latome_QueryError"),
+  "missing column" = list(quote(latent_representation(counts, model = fit)), "no column 'donor'.*coldata",
+    "latome_FieldError"),
+  "unknown batch" = list(quote(latent_representation(counts, model = fit, coldata = strange)), "not trained on: 'c'",
+    "latome_FieldError"),
+  "no data" = list(quote(latent_representation(fit, model = fit)), "about data.*latent_representation\\(object",
+    "latome_QueryError"),
   "no model" = list(quote(latent_representation(counts)), "no model of latome", "latome_QueryError"),
-  "typo" = list(quote(latent_representation(counts, model = fit, give_mena = TRUE)), "Unknown argument 'give_mena'.*'give_mean'", "latome_SettingError"),
-  "normalised" = list(quote(latent_representation(log1p(counts), model = fit, coldata = coldata)), "not whole numbers", "latome_FieldError")
+  "typo" = list(quote(latent_representation(counts, model = fit, give_mena = TRUE)), 
+    "Unknown argument 'give_mena'.*'give_mean'", "latome_SettingError"),
+  "normalised" = list(quote(latent_representation(log1p(counts), model = fit, coldata = coldata)), "not whole numbers",
+    "latome_FieldError")
 )
 for (case in names(bad_questions)) {
   test_that(paste("bad question:", case), {

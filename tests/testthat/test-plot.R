@@ -8,5 +8,8 @@ test_that("the training curve is a ggplot of both sets over whole epochs", {
   breaks <- breaks[!is.na(breaks)]
   expect_equal(breaks, round(breaks))
   expect_s3_class(plot_training(trained(), metric = "kl_local"), "ggplot")
+  untrained <- trained()
+  untrained$history <- untrained$history[0, ]
+  expect_error(plot(untrained), "no history of training", class = "latome_QueryError")
   expect_error(plot_training(trained(), metric = "elbow"), "metric.*Did you mean 'elbo'")
 })

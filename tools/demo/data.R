@@ -7,12 +7,15 @@ stop_demo <- function(problem, remedy) {
   ))
 }
 
-# Known truth: six types in three batches, each batch with its own shift of most genes.
+# Known truth: six types with few markers, in three batches that shift every gene, at 400 counts a cell.
 simulated_object <- function() {
   simulate <- reticulate::import("latome.data.simulate", convert = FALSE)$simulate
   path <- tempfile(fileext = ".h5ad")
   on.exit(unlink(path))
-  adata <- simulate(n_cells = 3000L, n_genes = 1000L, n_types = 6L, n_batches = 3L, batch_effect = 0.6, seed = 1L)
+  adata <- simulate(
+    n_cells = 3000L, n_genes = 1000L, n_types = 6L, n_batches = 3L,
+    marker_effect = 0.8, batch_effect = 0.4, depth = 400, seed = 1L
+  )
   adata$write_h5ad(path)
   read_h5ad(path)
 }

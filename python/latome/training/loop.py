@@ -169,9 +169,14 @@ class Trainer:
 
     def _end_part_of_epoch(self):
         """Record an epoch that was interrupted, from the cells it saw; there is no validation of it."""
-        if self.sums:
-            self.history.append({"epoch": self.epoch, **summarise(self.sums, "train")})
+        if not self.sums:
+            return
+        row = {"epoch": self.epoch, **summarise(self.sums, "train")}
+        if self._sound(row):
+            self.history.append(row)
             self.epoch += 1
+        else:
+            self.module.load_state_dict(self.last_good)
 
     def _end_epoch(self, weight):
         """Read the epoch's sums, validate, and tell whether to stop."""
@@ -202,9 +207,12 @@ class Trainer:
     def _weights(self):
         return {name: value.clone() for name, value in self.module.state_dict().items()}
 
+    def _sound(self, row):
+        return np.isfinite(list(row.values())).all() and bool(self.optimizer.flat.isfinite().all())
+
     def _refuse_divergence(self, row):
         """Keep the weights of the last sound epoch; if this one is not, restore them and stop."""
-        if np.isfinite(list(row.values())).all() and bool(self.optimizer.flat.isfinite().all()):
+        if self._sound(row):
             self.last_good = self._weights()
             return
         self.state = "failed"
@@ -226,6 +234,6 @@ def add_terms(sums, terms):
 
 def summarise(sums, part):
     """{quantity_part: mean a cell} of an epoch's sums; the ELBO is given as a loss, smaller is better."""
-    n = sums.pop("n")
-    row = {f"{name}_{part}": float(value) / n for name, value in sums.items()}
+    n = sums["n"]
+    row = {f"{name}_{part}": float(value) / n for name, value in sums.items() if name != "n"}
     return {f"elbo_{part}": row[f"reconstruction_loss_{part}"] + row[f"kl_local_{part}"]} | row

@@ -162,3 +162,18 @@ def summands(x, mu, theta, gate):
     if theta is not None:
         size = size + x * (theta.log().abs() + (theta + mu).log().abs()) + theta * (mu / theta).log1p()
     return size if gate is None else size + gate.abs()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fractions_that_underflow_stay_finite(kind):
+    logits = torch.tensor([[0.0, 300.0, -300.0], [-300.0, 0.0, 0.0]], requires_grad=True)
+    given = {"logits": logits, "log_library": torch.tensor([[11.0], [3.0]], requires_grad=True)}
+    if kind != "poisson":
+        given["log_theta"] = torch.zeros(3, requires_grad=True)
+    if kind == "zinb":
+        given["gate"] = torch.zeros(2, 3, requires_grad=True)
+    counts = SparseCounts.from_dense(torch.tensor([[1.0, 50000.0, 1.0], [4.0, 0.0, 1.0]]))
+    value = count_log_prob(counts, kind=kind, **given)
+    value.sum().backward()
+    assert value.isfinite().all() and (value < 0).all()
+    assert all(p.grad.isfinite().all() for p in given.values())

@@ -1,0 +1,45 @@
+"""Options of training: defaults of the reference text, bounds, and what does not go together."""
+
+import pytest
+
+from latome.errors import SettingError
+from latome.training.options import TrainingOptions, default_epochs
+
+
+def test_defaults_are_those_of_the_reference_text():
+    found = TrainingOptions().to_json()
+    expected = {"max_epochs": None, "batch_size": 128, "train_size": None, "validation_size": None,
+                "shuffle_set_split": True, "early_stopping": False, "early_stopping_monitor": "elbo_validation",
+                "early_stopping_patience": 45, "early_stopping_min_delta": 0.0, "check_val_every_n_epoch": None,
+                "lr": 1e-3, "weight_decay": 1e-6, "eps": 0.01, "n_epochs_kl_warmup": 400, "n_steps_kl_warmup": None,
+                "min_kl_weight": 0.0, "max_kl_weight": 1.0, "device": "auto", "threads": None}
+    assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(("n", "epochs"), [
+    (1, 400), (20000, 400), (20001, 400), (40000, 200), (80000, 100), (8_000_000, 1), (50_000_000, 1), (33333, 240)])
+def test_epochs_by_default(n, epochs):
+    assert default_epochs(n) == epochs
+
+
+@pytest.mark.parametrize(("given", "problem"), [
+    ({"max_epochs": 0}, "cannot be 0"), ({"batch_size": 2}, "cannot be 2"), ({"train_size": 0}, "cannot be 0.0"),
+    ({"train_size": 1.2}, "cannot be 1.2"), ({"validation_size": 1}, "cannot be 1.0"), ({"lr": 0}, "cannot be 0.0"),
+    ({"lr": -1}, "cannot be -1.0"), ({"threads": 0}, "cannot be 0"), ({"early_stopping": "yes"}, "TRUE or FALSE"),
+    ({"train_size": 0.8, "validation_size": 0.3}, "more than the whole"),
+    ({"min_kl_weight": 2}, "exceeds max_kl_weight"), ({"early_stopping_monitor": "loss"}, "cannot be 'loss'"),
+    ({"max_epoch": 3}, "no setting 'max_epoch'"), ({"checkpoint_every": 0}, "cannot be 0"),
+])
+def test_refused(given, problem):
+    with pytest.raises(SettingError, match=problem) as caught:
+        TrainingOptions.make(**given)
+    assert caught.value.field in {*given, "validation_size"}
+
+
+@pytest.mark.parametrize(("given", "every"), [
+    ({}, None), ({"early_stopping": True}, 1), ({"check_val_every_n_epoch": 5}, 5),
+    ({"early_stopping": True, "check_val_every_n_epoch": 5}, 5),
+    ({"early_stopping": True, "early_stopping_monitor": "elbo_train"}, None),
+])
+def test_when_to_validate(given, every):
+    assert TrainingOptions(**given).validate_every == every
