@@ -32,7 +32,7 @@ start_engine <- function(call) {
   }
   if (python$how == "py_require()") {
     require_python()
-  } else if (python$how %in% c("latome.python", "install_latome()")) {
+  } else if (!is_bound(python)) {
     reticulate::use_python(python$path, required = TRUE)
   }
   bridge <- tryCatch(
@@ -46,6 +46,12 @@ start_engine <- function(call) {
   session$python <- python
   session$pid <- Sys.getpid()
   session$bridge <- bridge
+}
+
+#' Does reticulate use this Python without being told?
+#' @noRd
+is_bound <- function(python) {
+  !python$how %in% c("latome.python", "install_latome()", "found by reticulate")
 }
 
 engine_folder <- function() system.file("python", package = "latome", mustWork = TRUE)
@@ -215,18 +221,26 @@ probe_python <- function(path) {
   list(python = values$python, prefix = values$prefix, packages = values[names(engine_requirements())])
 }
 
-#' Output lines of a Python process, or NULL. R's LD_LIBRARY_PATH could lend it a wrong libpython.
+#' Output lines of a Python process, or NULL. R's LD_LIBRARY_PATH could lend it a wrong libpython,
+#' so it is taken away; some installations find theirs only by it, so it is tried with it too.
 #' @noRd
 run_python <- function(path, arguments) {
-  lines <- tryCatch(
-    suppressWarnings(system2(path, arguments, stdout = TRUE, stderr = FALSE, env = child_environment())),
-    error = function(e) NULL
-  )
-  if (is.null(lines) || !is.null(attr(lines, "status"))) NULL else lines
+  for (environment in list(clean_environment("LD_LIBRARY_PATH"), character())) {
+    lines <- tryCatch(
+      suppressWarnings(system2(path, arguments, stdout = TRUE, stderr = FALSE, env = environment)),
+      error = function(e) NULL
+    )
+    if (!is.null(lines) && is.null(attr(lines, "status"))) {
+      return(lines)
+    }
+  }
+  NULL
 }
 
-child_environment <- function() {
-  if (.Platform$OS.type == "windows") character() else c("LD_LIBRARY_PATH=", "PYTHONPATH=", "PYTHONHOME=")
+#' Variables set to nothing, as system2() takes them.
+#' @noRd
+clean_environment <- function(variables = c("LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME")) {
+  if (.Platform$OS.type == "windows") character() else paste0(variables, "=")
 }
 
 latome_environment <- function() {

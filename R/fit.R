@@ -122,6 +122,13 @@ model_lines <- function(x) {
   )
 }
 
+#' Named values as lines of two columns.
+#' @noRd
+table_lines <- function(values) {
+  shown <- vapply(values, function(value) paste(format(value), collapse = ", "), "")
+  paste0("  ", format(names(values)), "  ", shown)
+}
+
 training_line <- function(x) {
   facts <- x$summary
   if (identical(as.numeric(facts$epochs), 0)) {
@@ -161,8 +168,7 @@ print.summary.latome_model <- function(x, ...) {
   cat("Genes: ", quoted(x$genes, 5L), "\n", sep = "")
   if (length(x$levels$batch)) cat("Batches: ", quoted(x$levels$batch, 8L), "\n", sep = "")
   if (length(x$levels$labels)) cat("Labels: ", quoted(x$levels$labels, 8L), "\n", sep = "")
-  settings <- vapply(x$settings, function(value) paste(format(value), collapse = ", "), "")
-  cat("Settings:\n", paste0("  ", format(names(settings)), "  ", settings, "\n"), sep = "")
+  cat("Settings:", table_lines(x$settings), sep = "\n")
   if (length(x$z_sd)) {
     cat("Spread of the latent dimensions (sd over cells; near 0 is unused):\n  ",
       paste(format(x$z_sd, digits = 2), collapse = "  "), "\n", sep = "")

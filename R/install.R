@@ -106,7 +106,7 @@ run_step <- function(python, arguments, what, call) {
   log <- tempfile(fileext = ".log")
   on.exit(unlink(log))
   status <- suppressWarnings(
-    system2(python, arguments, stdout = log, stderr = log, env = child_environment())
+    system2(python, arguments, stdout = log, stderr = log, env = clean_environment())
   )
   if (status != 0L) {
     lines <- utils::tail(readLines(log, warn = FALSE), 8L)

@@ -55,6 +55,14 @@ check_place <- function(object, name, call) {
   }
 }
 
+#' @method print latome_training
+#' @export
+#' @noRd
+print.latome_training <- function(x, ...) {
+  cat("<latome_training>", table_lines(x), sep = "\n")
+  invisible(x)
+}
+
 #' R drives: the engine trains for a twentieth of a second a call and never calls back.
 #' @noRd
 train <- function(kind, data, settings, arguments, call) {

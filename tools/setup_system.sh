@@ -48,10 +48,12 @@ apt_install() {
   fi
 }
 
+no_python() { [ ! -x "$VENV/bin/python" ] && [ -z "$(find_python)" ]; }
+
 mapfile -t missing < <(missing_r_packages)
 packages=""
 if [ "${#missing[@]}" -gt 0 ]; then packages=$(debian_packages "${missing[@]}"); fi
-if [ ! -x "$VENV/bin/python" ] && [ -z "$(find_python)" ]; then packages="$packages python3 python3-venv"; fi
+if no_python; then packages="$packages python3 python3-venv"; fi
 if [ -z "${packages// /}" ]; then exit 0; fi
 
 if ! command -v apt-get >/dev/null; then
@@ -65,6 +67,7 @@ if ! command -v apt-get >/dev/null; then
 fi
 # shellcheck disable=SC2086
 apt_install $packages
+if no_python; then apt_install "libpython$(/usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')"; fi
 
 mapfile -t missing < <(missing_r_packages)
 if [ "${#missing[@]}" -gt 0 ]; then stop "R still does not find: ${missing[*]}" "Rscript -e '.libPaths()' shows where it looks"; fi

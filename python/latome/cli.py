@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from latome import __version__
 from latome.analysis.latent import latent
@@ -100,16 +101,25 @@ def write_latent(arguments):
     adata = open_file(arguments.data)
     data = open_data(adata, registry=fit.registry)
     z = latent(fit.module, data)                                        # (n, k)
+    try:
+        write_table(output, z, adata, fit.kind)
+    except OSError as error:
+        raise ArchiveError("output", problem=f"{output} could not be written: {error}.",
+                           hint="Choose a folder that exists and can be written.") from None
+    print(f"latent of {z.shape[0]} cells x {z.shape[1]} dimensions -> {output}")
+
+
+def write_table(output, z, adata, kind):
+    """Write z (n, k) into a file of the kind its name says; the cells are those of `adata`."""
     if output.suffix == ".npy":
         np.save(output, z)
     elif output.suffix == ".csv":
-        names = ",".join(["cell", *(f"{fit.kind}_{j + 1}" for j in range(z.shape[1]))])
-        rows = (",".join([cell, *map(repr, map(float, row))]) for cell, row in zip(data.cells, z, strict=True))
-        output.write_text("\n".join([names, *rows]) + "\n")
+        names = pd.Index(adata.obs_names, name="cell")
+        columns = [f"{kind}_{j + 1}" for j in range(z.shape[1])]
+        pd.DataFrame(z, index=names, columns=columns).to_csv(output)
     else:
-        adata.obsm[f"X_{fit.kind}"] = z
+        adata.obsm[f"X_{kind}"] = z
         adata.write_h5ad(output)
-    print(f"latent of {z.shape[0]} cells x {z.shape[1]} dimensions -> {output}")
 
 
 def open_file(path):

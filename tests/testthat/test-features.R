@@ -50,4 +50,8 @@ test_that("beyond 4,000 genes the engine picks them", {
   expect_message(genes <- choose(NULL, many, verbose = TRUE), "4,000, those with the largest excess of zeros")
   expect_length(genes, 4000)
   expect_true(all(genes %in% rownames(many$counts)))
+  batch <- list(codes = rep(0:1, 20), levels = c("a", "b"))
+  by_batch <- choose_genes(many, NULL, batch, FALSE, NULL)
+  expect_length(by_batch, 4000)
+  expect_false(setequal(by_batch, genes))
 })

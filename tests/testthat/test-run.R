@@ -4,7 +4,7 @@ test_that("the generated face is fresh", {
   skip_without_engine()
   python <- find_python()$path
   output <- suppressWarnings(system2(python, c(shQuote(generator), "--check"), stdout = TRUE, stderr = TRUE,
-    env = child_environment()))
+    env = clean_environment()))
   expect_null(attr(output, "status"), info = paste(output, collapse = "\n"))
 })
 

@@ -58,6 +58,10 @@ test_that("R says what is done, and nothing with verbose = FALSE", {
   expect_silent(run_scvi(small_counts(), training = quick(2), verbose = FALSE))
 })
 
+test_that("options print as a table", {
+  expect_match(capture.output(print(quick(7))), "max_epochs +7", all = FALSE)
+})
+
 test_that("durations read well", {
   expect_equal(duration(3.21), "3.2s")
   expect_equal(duration(72), "1m 12s")

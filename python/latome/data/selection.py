@@ -6,7 +6,7 @@
 
 A gene that only some cells express leaves too many zeros, whatever the depth of the cells (an idea of Andrews
 and Hemberg, 2019). The rank of z_j in each batch, and the median of the ranks over the batches, decide. The
-variance counts as 1 where it is less: else one cell without a gene that all others express would put it first.
+variance counts as 1 where it is less, so that one cell without a gene that all others have does not decide.
 """
 
 import numpy as np

@@ -56,7 +56,8 @@ class SCVI:
         columns = Columns(layer, batch_key, labels_key, tuple(categorical_covariate_keys or ()),
                           tuple(continuous_covariate_keys or ()))
         warn(open_data(adata, columns).warnings)
-        adata.uns.setdefault(SETUP, {})[cls.__name__] = json.dumps(columns.to_json())
+        # in one assignment: a view becomes a copy by it, and what was reached through the view would be lost
+        adata.uns[SETUP] = {**adata.uns.get(SETUP, {}), cls.__name__: json.dumps(columns.to_json())}
 
     def __init__(self, adata=None, **model_kwargs):
         if adata is None:

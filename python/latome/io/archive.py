@@ -71,7 +71,7 @@ def _assemble(facts, tensors):
     except LatomeError as error:
         raise ArchiveError(error.field, problem=f"The saved model cannot be used: {error.problem}",
                            hint=error.hint) from None
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ArchiveError("weights", problem=f"Weights and description of the model do not fit: {error}.",
                            hint=AGAIN) from None
 

@@ -25,7 +25,10 @@ class Checkpoint:
 
     def __init__(self, fit, folder, every=10):
         self.fit, self.path, self.every = fit, Path(folder) / FILE, every
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritten(error) from None
 
     def __call__(self, trainer):
         if (trainer.epoch - trainer.first_epoch) % self.every == 0 or trainer.epoch == trainer.n_epochs:
@@ -36,7 +39,15 @@ class Checkpoint:
         tensors, facts = trainer.memory()
         facts |= {"identity": identity(self.fit, trainer), "history": trainer.history.to_json()}
         facts["best"] = None if facts["best"] == float("inf") else facts["best"]
-        write_tensors(self.path, {name: value.cpu().contiguous() for name, value in tensors.items()}, json.dumps(facts))
+        tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
+        try:
+            write_tensors(self.path, tensors, json.dumps(facts))
+        except OSError as error:
+            raise self._unwritten(error) from None
+
+    def _unwritten(self, error):
+        return ArchiveError("checkpoint", problem=f"The checkpoint could not be written into {self.path.parent}: "
+                            f"{error}.", hint="Choose a folder that can be written, with space left.")
 
 
 def identity(fit, trainer):

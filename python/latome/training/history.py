@@ -43,7 +43,7 @@ class History:
     @classmethod
     def from_json(cls, columns):
         """The reverse of `to_json`."""
-        return cls({name: [np.nan if v is None else v for v in values] for name, values in columns.items()})
+        return cls({name: [np.nan if v is None else float(v) for v in values] for name, values in columns.items()})
 
     def frame(self):
         """The same as a pandas DataFrame, indexed by epoch."""

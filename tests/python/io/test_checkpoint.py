@@ -1,0 +1,161 @@
+"""Checkpoints: training that was killed goes on as if nothing had happened."""
+
+import json
+
+import pytest
+from examples import opened, options, same_history, same_weights, small_data, trained, untrained
+
+from latome.errors import ArchiveError
+from latome.fit import conclude, start, train
+from latome.io.archive import read_tensors
+from latome.io.checkpoint import FILE, Checkpoint, begin
+from latome.modules.scvi import ScviSettings
+
+
+@pytest.fixture(scope="module")
+def data():
+    return opened()
+
+
+class Killed(BaseException):
+    """What no code of ours catches."""
+
+
+def killed_after(epochs):
+    def callback(trainer):
+        if trainer.epoch == epochs:
+            raise Killed
+    return callback
+
+
+def run(fit, data, given, callbacks=()):
+    trainer = begin(fit, data, given, callbacks)
+    try:
+        trainer.advance()
+    except Killed:
+        return None
+    return conclude(fit, trainer)
+
+
+CASES = {
+    "plain": ({}, {}), "with early stopping": ({}, {"early_stopping": True, "early_stopping_patience": 3}),
+    "over steps": ({}, {"n_epochs_kl_warmup": None, "n_steps_kl_warmup": 12}),
+    "latent library": ({"use_observed_lib_size": False, "gene_likelihood": "nb"}, {}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("killed", [2, 3, 5])
+def test_going_on_equals_never_having_stopped(data, tmp_path, name, killed):
+    settings, more = CASES[name]
+    settings = ScviSettings(12, 3, **settings)
+    given = options(max_epochs=6, checkpoint=str(tmp_path), checkpoint_every=2, **more)
+    # callbacks come before the checkpoint is written: killed at 3, training goes on from 2
+    assert run(untrained(data, settings), data, given, [killed_after(killed)]) is None
+    if killed > 2:
+        facts = json.loads(read_tensors(tmp_path / FILE)[1])
+        assert facts["epoch"] == 2 * ((killed - 1) // 2)
+    going_on = run(untrained(data, settings), data, given)
+    whole = trained(data, settings, max_epochs=6, **more)
+    assert same_weights(going_on, whole) and same_history(going_on, whole)
+    assert going_on.training["stopped"] == "finished" and going_on.training["epochs"] == 6
+
+
+def test_a_second_death_too(data, tmp_path):
+    given = options(max_epochs=6, checkpoint=str(tmp_path), checkpoint_every=1)
+    for epoch in (2, 4, 5):
+        assert run(untrained(data), data, given, [killed_after(epoch)]) is None
+    assert same_weights(run(untrained(data), data, given), trained(data, max_epochs=6))
+
+
+def test_a_finished_training_is_not_repeated_and_may_be_prolonged(data, tmp_path):
+    given = {"checkpoint": str(tmp_path), "checkpoint_every": 2}
+    first = run(untrained(data), data, options(**given))
+    trainer = begin(untrained(data), data, options(**given))
+    assert trainer.advance().state == "finished" and trainer.step == 12 and len(trainer.history) == 4
+    longer = run(untrained(data), data, options(max_epochs=6, **given))
+    assert same_weights(longer, trained(data, max_epochs=6)) and not same_weights(first, longer)
+
+
+def test_a_model_trained_before_goes_on_too(data, tmp_path):
+    given = options(max_epochs=4, checkpoint=str(tmp_path), checkpoint_every=1)
+    assert run(trained(data, max_epochs=2), data, given, [killed_after(4)]) is None
+    going_on = run(trained(data, max_epochs=2), data, given)
+    whole = train(trained(data, max_epochs=2), data, options(max_epochs=4))
+    assert same_weights(going_on, whole) and going_on.history.to_dict()["epoch"].tolist() == list(range(6))
+
+
+def test_a_slow_driver_and_a_checkpoint_agree(data, tmp_path):
+    fit = untrained(data)
+    trainer = begin(fit, data, options(checkpoint=str(tmp_path), checkpoint_every=1))
+    while trainer.advance(0.0).state == "running":
+        pass
+    assert same_weights(fit, trained(data))
+
+
+OTHERS = {
+    "another seed": lambda data, given: begin(untrained(data, seed=1), data, given()),
+    "other settings": lambda data, given: begin(untrained(data, ScviSettings(12, 4)), data, given()),
+    "other options": lambda data, given: begin(untrained(data), data, given(lr=1e-3)),
+    "another split": lambda data, given: begin(untrained(data), data, given(train_size=0.8)),
+    "other counts": lambda data, given: again(small_data(seed=2), given),
+    "fewer cells": lambda data, given: again(small_data()[:80].copy(), given),
+    "other genes": lambda data, given: again(small_data()[:, :25].copy(), given),
+}
+
+
+def again(adata, given):
+    data = opened(adata)
+    return begin(untrained(data), data, given())
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_checkpoint_of_other_training_is_refused(data, tmp_path, name):
+    def given(**more):
+        return options(checkpoint=str(tmp_path), **more)
+
+    run(untrained(data), data, given())
+    before = (tmp_path / FILE).read_bytes()
+    with pytest.raises(ArchiveError, match="checkpoint of other training") as caught:
+        OTHERS[name](data, given)
+    assert caught.value.hint == "Name an empty folder."
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_told(data, tmp_path):
+    given = options(checkpoint=str(tmp_path))
+    run(untrained(data), data, given)
+    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:100])
+    with pytest.raises(ArchiveError, match="is damaged"):
+        begin(untrained(data), data, given)
+
+
+def test_a_crash_while_writing_leaves_the_old_checkpoint(data, tmp_path, monkeypatch):
+    fit = untrained(data)
+    trainer = start(fit, data, options())
+    checkpoint = Checkpoint(fit, tmp_path / "new" / "folder", every=1)
+    trainer.callbacks.append(checkpoint)
+    while trainer.epoch < 1:
+        trainer.advance(0.0)
+    before = checkpoint.path.read_bytes()
+
+    def crashing(*arguments):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("latome.io.archive.os.replace", crashing)
+    with pytest.raises(ArchiveError, match="could not be written into .*no space left"):
+        checkpoint.write(trainer)
+    assert checkpoint.path.read_bytes() == before
+    assert [path.name for path in checkpoint.path.parent.iterdir()] == [FILE]
+
+
+def test_a_folder_that_cannot_be(data, tmp_path):
+    (tmp_path / "file").write_text("text")
+    with pytest.raises(ArchiveError, match="could not be written"):
+        begin(untrained(data), data, options(checkpoint=str(tmp_path / "file" / "below")))
+
+
+def test_nothing_is_written_without_a_folder(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(untrained(data), data, options())
+    assert list(tmp_path.iterdir()) == []
