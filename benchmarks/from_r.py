@@ -89,10 +89,11 @@ def report(options, data, about, whole, training):
               "whole": whole, "training": training, "ratio": ratio, "about": about,
               "machine": describe_machine(), "options": vars(options)}
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    filled = data.X.nnz / np.prod(data.shape)
     result["note"] = (
-        f"{data.n_obs:,} cells x {data.n_vars:,} genes, {data.X.nnz / np.prod(data.shape):.1%} non-zero, {options.epochs} "
-        f"epochs of minibatches of {options.batch_size}, {options.threads} threads, {options.rounds} rounds in turn. R's "
-        f"BLAS: {about['blas']} (LAPACK {about['lapack']}). {versions}.")
+        f"{data.n_obs:,} cells x {data.n_vars:,} genes, {filled:.1%} non-zero, {options.epochs} epochs of minibatches "
+        f"of {options.batch_size}, {options.threads} threads, {options.rounds} rounds in turn. R's BLAS: "
+        f"{about['blas']} (LAPACK {about['lapack']}). {versions}.")
     write_results(options.name, result, markdown_table(["", "median", "quartiles"], rows))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Worker", "cores", "describe_machine", "in_turn", "markdown_table", "peer_python", "quartiles", "write_results"]
+__all__ = ["HERE", "Worker", "cores", "describe_machine", "in_turn", "markdown_table", "peer_python", "quartiles",
+           "write_results"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"

@@ -42,7 +42,7 @@ class Fit:
     @property
     def trained(self):
         """Whether any training has happened; an imported model may come without its history."""
-        return len(self.history) > 0 or bool(self.training)
+        return len(self.history) > 0 or self.training.get("stopped") == "finished"
 
     @property
     def n_parameters(self):
@@ -54,14 +54,18 @@ def check_seed(seed):
     return check_setting("seed", seed, int, {"ge": 0, "lt": 2**63})
 
 
-def build(kind, settings, registry, parents=None):
-    """An untrained module of the catalogue (or a `Module` subclass given as `kind`)."""
+def build(kind, settings, registry, parents=None, seed=0):
+    """An untrained module of the catalogue (or a `Module` subclass given as `kind`), in evaluation mode.
+
+    Its weights are drawn from random numbers of its own: the caller's generators are left as they were.
+    """
     module_class = find(kind) if isinstance(kind, str) else kind
     for role in module_class.fields:
         if not (getattr(registry.columns, role, None) or role in registry.arrays):
             raise FieldError(role, problem=f"{module_class.title or module_class.__name__} needs `{role}`.",
                              hint=f"Name the column that holds it: {role} = ...")
-    return module_class(settings, registry, parents)
+    with RandomStream(seed).active():
+        return module_class(settings, registry, parents).eval()
 
 
 def initialise(settings, data, *, seed=0, parents=None, kind=None):
@@ -83,9 +87,8 @@ def initialise(settings, data, *, seed=0, parents=None, kind=None):
         raise SettingError("settings", problem=f"{type(settings).__name__} are not the settings of a known model.",
                            hint="Known models: " + ", ".join(CATALOGUE) + ".")
     seed = check_seed(seed)
-    with RandomStream(seed).active():
-        module = build(kind, settings, data.registry, parents)
-    return Fit(kind if isinstance(kind, str) else kind.__name__, settings, data.registry, module.eval(), seed=seed)
+    module = build(kind, settings, data.registry, parents, seed)
+    return Fit(kind if isinstance(kind, str) else kind.__name__, settings, data.registry, module, seed=seed)
 
 
 def start(fit, data, options=None, callbacks=()):

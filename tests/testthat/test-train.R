@@ -12,6 +12,30 @@ test_that("Seurat, SingleCellExperiment and matrices give the same latent", {
   expect_true(all(is.finite(sparse)))
 })
 
+test_that("Python's own SCVI gives the same latent, value for value", {
+  skip_without_engine()
+  from_r <- run_scvi(small_counts(), batch = "donor", categorical_covariates = "lane",
+    continuous_covariates = "percent", n_latent = 4, coldata = small_coldata(), training = quick(12), seed = 7,
+    verbose = FALSE)$latent
+
+  python <- latome_python(convert = FALSE)
+  before <- reticulate::py_to_r(python$settings$num_threads)
+  withr::defer({
+    python$settings$seed <- 0L
+    python$settings$num_threads <- before
+    python$settings$progress_bar <- TRUE
+  })
+  python$settings$seed <- 7L
+  python$settings$num_threads <- 1L
+  python$settings$progress_bar <- FALSE
+  adata <- as_anndata(small_counts(), coldata = small_coldata())
+  python$model$SCVI$setup_anndata(adata, batch_key = "donor", categorical_covariate_keys = list("lane"),
+    continuous_covariate_keys = list("percent"))
+  model <- python$model$SCVI(adata, n_latent = 4L, continuous_in = "every")   # R's default; the face's is "first"
+  model$train(max_epochs = 12L, early_stopping = TRUE)
+  expect_identical(unname(from_r), reticulate::py_to_r(model$get_latent_representation()))
+})
+
 test_that("the seed decides, and R's own random numbers are left alone", {
   skip_without_engine()
   run <- function(seed) run_scvi(small_counts(), training = quick(), seed = seed, verbose = FALSE)$latent

@@ -30,7 +30,7 @@ read_object <- function(path) {
   }
   object <- tryCatch(
     if (kind == "h5ad") read_h5ad(path) else readRDS(path),
-    error = function(e) stop_demo(paste0("'", path, "' cannot be read: ", conditionMessage(e)), "check the file.")
+    error = function(e) stop_demo(paste0("'", path, "' cannot be read: ", trimws(conditionMessage(e))), "check the file.")
   )
   if (!inherits(object, c("Seurat", "SingleCellExperiment"))) {
     stop_demo(

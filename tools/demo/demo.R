@@ -5,7 +5,7 @@ for (file in c("data.R", "metrics.R", "figure.R")) source(file.path("tools/demo"
 suppressPackageStartupMessages(library(latome))
 
 MOST_STEPS <- 4000        # gradient steps that a demonstration may take
-MOST_CELLS <- 5000       # cells that are measured and drawn
+MOST_CELLS <- 6000       # cells that are measured and drawn
 
 say <- function(...) cat(..., "\n", sep = "")
 with_commas <- function(n) format(n, big.mark = ",", trim = TRUE)
@@ -104,12 +104,8 @@ tryCatch(
     main()
     say("\nDone in ", round(as.numeric(Sys.time() - began, units = "secs")), " s.")
   },
-  demo_error = function(e) {
-    message("\nStopped: ", conditionMessage(e))
-    quit(status = 1)
-  },
-  latome_error = function(e) {
-    message("\nStopped by latome: ", conditionMessage(e))
+  error = function(e) {
+    message("\nStopped: ", trimws(conditionMessage(e)))
     quit(status = 1)
   }
 )

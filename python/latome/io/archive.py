@@ -65,7 +65,7 @@ def _assemble(facts, tensors):
         settings = module_class.Settings.make(**facts["settings"])
         registry = Registry.from_json(facts["registry"])
         history = History.from_json(facts["history"])
-        module = build(facts["kind"], settings, registry).eval()
+        module = build(facts["kind"], settings, registry)
         module.load_state_dict(tensors)
         return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"])
     except LatomeError as error:

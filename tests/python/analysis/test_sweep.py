@@ -32,12 +32,12 @@ def test_rows_arrive_in_order(data, module, indices, batch_size):
 
 
 def test_the_module_is_asked_in_evaluation_mode_and_left_as_it_was(data, module):
+    seen = []
     for mode in (True, False):
         module.train(mode)
-        seen = []
         sweep(module, data, lambda cells: seen.append(module.training) or query(cells))
-        assert seen == [False] and module.training is mode
-    module.eval()
+        assert module.training is mode
+    assert seen == [False, False]
 
 
 @pytest.mark.parametrize(("indices", "problem"), [

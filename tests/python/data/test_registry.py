@@ -102,10 +102,12 @@ def test_counts_of_the_chosen_genes_alone_must_be_counts(adata):
 
 
 DOUBTS = {
-    "a gene without counts": (lambda a: a.X.__setitem__((slice(None), 4), 0), Columns(), "1 of 30 genes have no counts"),
+    "a gene without counts": (lambda a: a.X.__setitem__((slice(None), 4), 0), Columns(),
+                              "1 of 30 genes have no counts"),
     "a rare batch": (lambda a: a.obs.__setitem__("batch", ["x"] + ["y"] * 89), Columns(batch="batch"),
                      "1 categories have fewer than 3 cells .such as 'x'"),
-    "a constant covariate": (lambda a: a.obs.__setitem__("age", 2.0), Columns(continuous=("age",)), "same in every cell"),
+    "a constant covariate": (lambda a: a.obs.__setitem__("age", 2.0), Columns(continuous=("age",)),
+                             "same in every cell"),
     "a large covariate": (lambda a: a.obs.__setitem__("age", np.arange(90) * 10.0), Columns(continuous=("age",)),
                           "reaches 890.*standardise"),
 }

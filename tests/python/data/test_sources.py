@@ -68,7 +68,8 @@ def test_counts_of_r_are_shared_not_copied():
 
 
 @pytest.mark.parametrize(("value", "message"), [
-    (np.nan, "missing or infinite"), (np.inf, "missing or infinite"), (-1, "negative values"), (0.5, "not whole numbers")])
+    (np.nan, "missing or infinite"), (np.inf, "missing or infinite"), (-1, "negative values"),
+    (0.5, "not whole numbers")])
 @pytest.mark.parametrize("position", [0, -1])
 def test_one_bad_entry_is_found_wherever_it_is(value, message, position, monkeypatch):
     monkeypatch.setattr("latome.data.sources.CHUNK", 7)                # several parts

@@ -31,7 +31,8 @@ def test_mapped(keywords, expected):
     assert found == defaults | expected
 
 
-IGNORED = ["logger", "enable_progress_bar", "load_sparse_tensor", "log_every_n_steps", "simple_progress_bar", "precision"]
+IGNORED = ["logger", "enable_progress_bar", "load_sparse_tensor", "log_every_n_steps", "simple_progress_bar",
+           "precision"]
 
 
 @pytest.mark.parametrize("name", IGNORED)
@@ -64,7 +65,8 @@ def test_refused(keywords, problem, hint):
 @pytest.mark.parametrize(("keywords", "expected"), [
     ({}, {}), ({"n_latent": 20, "gene_likelihood": "nb"}, {"n_latent": 20, "gene_likelihood": "nb"}),
     ({"gene_likelihood": "negative_binomial"}, {"gene_likelihood": "nb"}),
-    ({"latent_distribution": "normal", "log_variational": True, "var_activation": None, "extra_encoder_kwargs": {}}, {}),
+    ({"latent_distribution": "normal", "log_variational": True, "var_activation": None, "extra_encoder_kwargs": {}},
+     {}),
 ])
 def test_settings_of_a_model(keywords, expected):
     assert model_settings(SCVI, keywords) == ScviSettings(**{"continuous_in": "first", **expected})

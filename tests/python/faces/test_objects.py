@@ -193,7 +193,8 @@ def test_doubts_about_the_data_are_warnings(adata):
 
 
 @pytest.mark.parametrize(("arguments", "error", "problem"), [
-    ({"size_factor_key": "library"}, FieldError, "Size factors"), ({"batch_key": "bach"}, FieldError, "no column 'bach'"),
+    ({"size_factor_key": "library"}, FieldError, "Size factors"),
+    ({"batch_key": "bach"}, FieldError, "no column 'bach'"),
     ({"layer": "counts"}, FieldError, "no layer 'counts'"),
 ])
 def test_a_wrong_set_up(adata, arguments, error, problem):

@@ -8,7 +8,7 @@ import stat
 
 import numpy as np
 import pytest
-from examples import opened, same_history, same_weights, small_data, trained, untrained
+from examples import opened, random_state, same_history, same_weights, small_data, trained, untrained
 from safetensors.torch import save_file
 
 from latome.analysis.latent import latent
@@ -44,12 +44,21 @@ def agree(one, other):
 def test_nothing_is_lost(fit, data, tmp_path):
     folder = archive.save(fit, tmp_path / "deep" / "folder")
     assert sorted(p.name for p in folder.iterdir()) == ["model.json", "model.safetensors"]
-    for again in (archive.load(folder), archive.load(str(folder)), read_model(folder), archive.unpack(*archive.pack(fit))):
+    for again in (archive.load(folder), archive.load(str(folder)), read_model(folder),
+                  archive.unpack(*archive.pack(fit))):
         assert agree(fit, again) and not again.module.training
         found = latent(again.module, open_data(small_data(), registry=again.registry))
         np.testing.assert_array_equal(found, latent(fit.module, data))
     document = json.loads((folder / "model.json").read_text())
     assert document["kind"] == "scvi" and document["registry"]["genes"][0] == "gene_1"
+
+
+def test_reading_leaves_the_callers_generators_alone(fit, tmp_path):
+    archive.save(fit, tmp_path)
+    before = random_state()
+    archive.load(tmp_path)
+    archive.unpack(*archive.pack(fit))
+    assert all(np.array_equal(a, b) for a, b in zip(before, random_state()))
 
 
 def test_an_untrained_model_may_be_kept(tmp_path):

@@ -14,8 +14,8 @@ SIZES = {"none": (), "batch alone": (3,), "several": (3, 4), "a single category"
 def inputs(sizes, d, m=9, n_in=6):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(m, n_in, generator=generator)
-    categories = torch.stack([torch.randint(0, size, (m,), generator=generator) for size in sizes], 1) if sizes else None
-    return x, categories, torch.randn(m, d, generator=generator) if d else None
+    codes = [torch.randint(0, size, (m,), generator=generator) for size in sizes]
+    return x, torch.stack(codes, 1) if sizes else None, torch.randn(m, d, generator=generator) if d else None
 
 
 def assembled(layer, sizes, d):

@@ -28,7 +28,8 @@ class Sample(Settings):
 
 
 ACCEPTED = [
-    ("whole", 3, 3), ("whole", 3.0, 3), ("whole", np.int32(3), 3), ("whole", np.float64(3), 3), ("whole", np.array(3), 3),
+    ("whole", 3, 3), ("whole", 3.0, 3), ("whole", np.int32(3), 3), ("whole", np.float64(3), 3),
+    ("whole", np.array(3), 3),
     ("whole", np.array([3]), 3), ("whole", 1, 1), ("whole", 100, 100), ("share", 0, 0.0), ("share", 0.999, 0.999),
     ("share", np.float32(0.25), 0.25), ("rate", 1, 1.0), ("flag", False, False), ("flag", np.True_, True),
     ("kind", "nb", "nb"), ("maybe", None, None), ("maybe", 4.0, 4), ("text", "cpu", "cpu"),
@@ -52,7 +53,8 @@ REFUSED = [
     ("share", "a lot", "must be a number", ""), ("share", float("nan"), "must be a number", ""),
     ("rate", 0, "cannot be 0.0", "greater than 0"), ("rate", float("inf"), "must be a number, not inf", ""),
     ("flag", 1, "TRUE or FALSE, not 1", ""), ("flag", "yes", "TRUE or FALSE", ""), ("flag", None, "TRUE or FALSE", ""),
-    ("kind", "znb", "`kind` cannot be 'znb'", "'zinb', 'nb'.*Did you mean 'zinb'"), ("kind", None, "cannot be None", ""),
+    ("kind", "znb", "`kind` cannot be 'znb'", "'zinb', 'nb'.*Did you mean 'zinb'"),
+    ("kind", None, "cannot be None", ""),
     ("kind", ["nb"], "cannot be", "One of"), ("kind", np.array(["nb", "zinb"]), "cannot be", "One of"),
     ("maybe", 0, "cannot be 0", "at least 1"), ("maybe", "x", "whole number", ""), ("text", 3, "must be a text", ""),
 ]

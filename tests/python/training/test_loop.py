@@ -216,7 +216,8 @@ def test_early_stopping_stops(data):
     fit = trained(data, early_stopping_patience=3, **given)
     assert fit.training["stopped"] == "early" and len(fit.history) == 4
     assert np.isfinite(fit.history.to_dict()["elbo_validation"]).all()
-    watching_train = trained(data, early_stopping_patience=2, early_stopping_monitor="elbo_train", train_size=1.0, **given)
+    watching_train = trained(data, early_stopping_patience=2, early_stopping_monitor="elbo_train", train_size=1.0,
+                             **given)
     assert len(watching_train.history) == 3 and "elbo_validation" not in watching_train.history.to_dict()
 
 

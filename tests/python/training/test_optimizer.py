@@ -25,7 +25,8 @@ def loss_of(model, step):
 def test_steps_are_those_of_adam(weight_decay, eps):
     ours, theirs = network(), network()
     flat = FlatAdam(ours.parameters(), lr=0.02, eps=eps, weight_decay=weight_decay)
-    adam = torch.optim.Adam(theirs.parameters(), lr=0.02, eps=eps, weight_decay=weight_decay, foreach=False, fused=False)
+    adam = torch.optim.Adam(theirs.parameters(), lr=0.02, eps=eps, weight_decay=weight_decay, foreach=False,
+                            fused=False)
     for step in range(20):
         flat.zero_grad()
         adam.zero_grad()

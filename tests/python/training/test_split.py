@@ -12,7 +12,8 @@ from latome.training.split import split_cells
 SIZES = [  # n, train_size, validation_size, expected training and validation cells
     (100, None, None, 90, 10), (101, None, None, 91, 10), (100, 0.8, None, 80, 20), (101, 0.8, None, 81, 20),
     (100, 1.0, None, 100, 0), (100, 0.5, 0.25, 50, 25), (101, 0.5, 0.25, 51, 25), (100, None, 0.25, 75, 25),
-    (100, None, 0.05, 90, 5), (100, 0.9, 0.1, 90, 10), (100, 1.0, 0.0, 100, 0), (3, 1.0, None, 3, 0), (7, 0.9, None, 7, 0),
+    (100, None, 0.05, 90, 5), (100, 0.9, 0.1, 90, 10), (100, 1.0, 0.0, 100, 0), (3, 1.0, None, 3, 0),
+         (7, 0.9, None, 7, 0),
 ]
 
 
