@@ -25,7 +25,7 @@ parity: setup ## compare with recorded arrays: CASES=<folder of cases>
 	@tools/with_env.sh .venv/bin/python tools/parity.py "$(if $(CASES),$(CASES),tests/python/fixtures)"
 
 benchmark: setup ## measure the speed of training
-	@tools/with_env.sh .venv/bin/python benchmarks/train_speed.py $(ARGS)
+	@tools/with_env.sh bash benchmarks/run.sh $(ARGS)
 
 face: setup ## write R/run.R and man/ again from the settings of the models
 	@tools/with_env.sh .venv/bin/python tools/make_face.py

@@ -6,7 +6,7 @@ session <- new.env(parent = emptyenv())
 #' Python packages that the engine imports, with the least version of each.
 #' @noRd
 engine_requirements <- function() {
-  c(torch = "2.1", anndata = "0.10", numpy = "1.26", pandas = "0", scipy = "0", safetensors = "0.4")
+  c(torch = "2.4", anndata = "0.10", numpy = "1.26", pandas = "0", scipy = "0", safetensors = "0.4")
 }
 
 #' The bridge module, imported once. It must come before any array moves: reticulate 1.28

@@ -37,6 +37,12 @@ read_object <- function(path) {
       paste0("'", path, "' holds a ", class(object)[1], "."), "give DATA a Seurat or a SingleCellExperiment object."
     )
   }
+  if (inherits(object, "Seurat") && inherits(object@assays[[1]], "Assay5") && packageVersion("SeuratObject") < "5") {
+    stop_demo(
+      paste0("'", path, "' is of Seurat 5, and this SeuratObject (", packageVersion("SeuratObject"), ") cannot open it."),
+      "install SeuratObject 5, or give an object of Seurat 4."
+    )
+  }
   object
 }
 

@@ -31,8 +31,12 @@ epochs_for <- function(n_cells, wanted) {
 pca_of <- function(counts, n_components) {
   logged <- Matrix::t(counts) * (1e4 / pmax(Matrix::colSums(counts), 1))
   logged@x <- log1p(logged@x)
+  n <- nrow(logged)
+  deviation <- sqrt((Matrix::colSums(logged^2) - n * Matrix::colMeans(logged)^2) / (n - 1))
+  varies <- deviation > 1e-6
+  scaled <- logged[, varies] %*% Matrix::Diagonal(x = 1 / deviation[varies])   # irlba's own scaling goes gene by gene
   set.seed(1)
-  irlba::prcomp_irlba(logged[, Matrix::colSums(logged > 0) > 1], n = n_components, center = TRUE, scale. = TRUE)$x
+  irlba::prcomp_irlba(scaled, n = n_components, center = TRUE)$x
 }
 
 train_scvi <- function(object, batch, epochs) {

@@ -16,6 +16,7 @@ mu = exp(log_library) softmax(logits), or from their logarithm.
 """
 
 from latome.backend import torch
+from latome.kernels.gammas import wide_gamma_ratios
 
 __all__ = ["EPS", "count_log_prob", "nb_at_positive", "nb_at_zero"]
 
@@ -31,10 +32,10 @@ def nb_at_zero(mu, theta):
 
 
 def nb_at_positive(x, mu, theta, ratio):
-    """What log p(x) adds to log p(0) for a positive count, elementwise; gammas in float64: they cancel."""
-    theta64 = theta.double()
-    gammas = torch.lgamma(x + theta64) - torch.lgamma(theta64)
-    return x * ((mu + EPS).log() - (theta + EPS).log() - ratio) + gammas.to(mu.dtype) - torch.lgamma(x + 1)
+    """What log p(x) adds to log p(0) for a positive count, elementwise."""
+    theta64 = theta.double()                                            # plain, differentiable: what tests compare with
+    gammas = (torch.lgamma(x + theta64) - torch.lgamma(theta64)).to(mu.dtype)
+    return x * ((mu + EPS).log() - (theta + EPS).log() - ratio) + gammas - torch.lgamma(x + 1)
 
 
 def count_log_prob(counts, *, kind, logits=None, log_library=None, log_mean=None, log_theta=None, gate=None):
@@ -150,7 +151,7 @@ def _gamma_ratios(x, theta, theta_at, genes):
     the cancellation of two large gammas. The others are taken in float64.
     """
     if theta.dim() != 1:
-        return _wide_gamma_ratios(x, theta_at)
+        return wide_gamma_ratios(x, theta_at)
     steps = theta + torch.arange(TABLE, dtype=theta.dtype, device=theta.device).unsqueeze(1)     # (TABLE, g)
     count = x.long()
     place = (count.clamp(1, TABLE) - 1) * theta.shape[0] + genes
@@ -158,15 +159,8 @@ def _gamma_ratios(x, theta, theta_at, genes):
     digammas = pick(steps.reciprocal().cumsum(0), place)
     others = ((count > TABLE) | (count != x)).nonzero().squeeze(1)
     if others.numel():
-        gammas[others], digammas[others] = _wide_gamma_ratios(x[others], theta_at[others])
+        gammas[others], digammas[others] = wide_gamma_ratios(x[others], theta, genes[others])
     return gammas, digammas
-
-
-def _wide_gamma_ratios(x, theta):
-    wide = theta.double()
-    gammas = torch.lgamma(x + wide) - torch.lgamma(wide)
-    digammas = torch.digamma(x + wide) - torch.digamma(wide)
-    return gammas.to(theta.dtype), digammas.to(theta.dtype)
 
 
 def pick(dense, at):

@@ -8,8 +8,8 @@ __all__ = ["FlatAdam"]
 class FlatAdam:
     """Adam with coupled L2 over a module's trainable parameters.
 
-    The parameters become views of one buffer, and their gradients views of another. The buffer is laid
-    out anew whenever the parameters no longer point into it (after `.to()`, say).
+    The parameters become views of one buffer, and their gradients views of another. What moves parameters out
+    of it (`.to()`, say) asks for `lay_out` again; `in_place` tells.
 
     Arguments
     ---------

@@ -49,6 +49,7 @@ def test_every_storage_gives_the_same_counts(name, place):
     part = source.take(rows)
     np.testing.assert_array_equal(part.toarray(), DENSE[rows])
     assert part.data.all() and part.dtype == np.float32                # no explicit zeros
+    assert part.nnz == (DENSE[rows] != 0).sum()                        # one entry each: the kernels count on it
     np.testing.assert_array_equal(source.genes(np.array([8, 2, 3])).csr.toarray(), DENSE[:, [8, 2, 3]])
     if sp.issparse(made):                              # what was given is left as it was
         np.testing.assert_array_equal(made.data, before.data)
