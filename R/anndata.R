@@ -29,8 +29,5 @@ code_any <- function(values) {
   if (is.numeric(values) && !is.factor(values)) {
     return(list(values = as.double(values)))
   }
-  groups <- droplevels(as.factor(values))
-  codes <- as.integer(groups) - 1L
-  codes[is.na(codes)] <- -1L
-  list(codes = codes, levels = levels(groups))
+  as_codes(droplevels(as.factor(values)))
 }

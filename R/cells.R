@@ -32,7 +32,7 @@ get_models <- function(object, call = rlang::caller_env()) UseMethod("get_models
 #' @noRd
 latent_place <- function(object, name) UseMethod("latent_place")
 
-#' Is the place of put_latent() taken already?
+#' Is the name under which put_latent() would store taken already, by whatever it is?
 #' @noRd
 is_taken <- function(object, name) UseMethod("is_taken")
 

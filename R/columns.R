@@ -70,6 +70,12 @@ code_factor <- function(values, na_allowed, training, fail) {
   if (training && nlevels(groups) == length(groups)) {
     fail("has a different value in every cell: it names cells, not groups.")
   }
+  as_codes(groups)
+}
+
+#' A factor as the engine takes it: codes from 0, NA is -1.
+#' @noRd
+as_codes <- function(groups) {
   codes <- as.integer(groups) - 1L
   codes[is.na(codes)] <- -1L
   list(codes = codes, levels = levels(groups))

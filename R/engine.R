@@ -39,7 +39,12 @@ start_engine <- function(call) {
     reticulate::import_from_path("latome.bridge", path = engine_folder(), convert = FALSE),
     error = function(e) {
       abort_latome(paste0("The Python engine does not start: ", trimws(conditionMessage(e))),
-        paste0("Python: ", python$path %||% "none", " (", python$how, "). See latome_status()."),
+        if (is.null(python$path)) {
+          "reticulate could not prepare a Python. Restart R and run latome::install_latome()."
+        } else {
+          paste0("The Python is ", python$path, " (", python$how, "). Restart R and try that of ",
+            "latome::install_latome(), or name another by options(latome.python = ).")
+        },
         kind = "EngineError", field = "python", call = call)
     }
   )

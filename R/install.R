@@ -4,6 +4,9 @@
 #' PyTorch, anndata and what they need, about 1 GB on disk. It says what it will
 #' do, asks when R is interactive, and later sessions find the environment by
 #' themselves. It is the only function of this package that installs anything.
+#' (Where it was never called and no other Python fits, reticulate 1.41 or later
+#' prepares one in its cache when a model is first run;
+#' `RETICULATE_USE_MANAGED_VENV=no` prevents that.)
 #'
 #' @param path folder of the environment.
 #' @param python the Python (3.10 or later) to make it with; by default the
@@ -40,10 +43,7 @@ install_latome <- function(path = getOption("latome.environment"), python = NULL
     return(invisible(NULL))
   }
   if (force) unlink(path, recursive = TRUE)
-  inside <- environment_python(path)
-  if (!file.exists(inside)) {
-    run_step(python, c("-m", "venv", shQuote(path)), "make the environment", call)
-  }
+  inside <- make_environment(python, path, call)
   pip <- c("-m", "pip", "install", "--disable-pip-version-check", "--no-input", shQuote(pip_arguments))
   run_step(inside, c(pip, shQuote(torch), index), "install PyTorch", call)
   run_step(inside, c(pip, shQuote(c(torch, packages)), index), "install the other packages", call)
@@ -53,6 +53,21 @@ install_latome <- function(path = getOption("latome.environment"), python = NULL
   }
   finish_installation(path, inside)
   invisible(inside)
+}
+
+#' An environment with pip in it; one that was only half made is not left behind.
+#' @return the path of its Python
+#' @noRd
+make_environment <- function(python, path, call) {
+  inside <- environment_python(path)
+  if (file.exists(inside) && !is.null(run_python(inside, c("-m", "pip", "--version")))) {
+    return(inside)
+  }
+  complete <- dir.exists(path)                 # what was there before stays
+  on.exit(if (!complete) unlink(path, recursive = TRUE))
+  run_step(python, c("-m", "venv", shQuote(path)), "make the environment", call)
+  complete <- TRUE
+  inside
 }
 
 finish_installation <- function(path, inside) {

@@ -50,8 +50,11 @@ put_latent.SingleCellExperiment <- function(object, latent, name, assay) {
 #' @export
 #' @noRd
 put_model.SingleCellExperiment <- function(object, fit, name) {
+  models <- get_models(object)
+  models[[name]] <- fit
   held <- S4Vectors::metadata(object)
-  held$latome$models[[name]] <- fit
+  held <- held[names(held) != "latome"]
+  held$latome <- list(models = models)
   S4Vectors::metadata(object) <- held
   object
 }
@@ -59,7 +62,12 @@ put_model.SingleCellExperiment <- function(object, fit, name) {
 #' @export
 #' @noRd
 get_models.SingleCellExperiment <- function(object, call = rlang::caller_env()) {
-  S4Vectors::metadata(object)$latome$models
+  held <- S4Vectors::metadata(object)
+  # cbind() puts the metadata of all parts one after the other; parts of one object carry the same model
+  models <- unlist(lapply(unname(held[names(held) == "latome"]), `[[`, "models"), recursive = FALSE)
+  models <- models[!duplicated(models)]
+  names(models) <- make.unique(as.character(names(models)))
+  models
 }
 
 #' @export

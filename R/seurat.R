@@ -25,12 +25,21 @@ get_cells.Seurat <- function(object, assay = NULL, layer = NULL, coldata = NULL,
 #' @noRd
 put_latent.Seurat <- function(object, latent, name, assay) {
   latent <- latent[colnames(object), , drop = FALSE]
-  key <- paste0(gsub("[^a-zA-Z0-9]", "", name), "_")
+  object@reductions[[name]] <- NULL            # replacing one by another of other size makes Seurat 5 warn
+  key <- free_key(object, name)
   colnames(latent) <- paste0(key, seq_len(ncol(latent)))
   object[[name]] <- SeuratObject::CreateDimReducObject(
     embeddings = latent, stdev = unname(apply(latent, 2, stats::sd)), key = key, assay = assay
   )
   object
+}
+
+#' A key that no assay or reduction has: where two clash, Seurat draws one at random.
+#' @noRd
+free_key <- function(object, name) {
+  taken <- c("md_", unlist(lapply(c(object@assays, object@reductions), SeuratObject::Key)))
+  keys <- paste0(gsub("[^a-zA-Z0-9]", "", name), c("", seq_along(taken) + 1L), "_")
+  setdiff(keys, taken)[[1]]
 }
 
 #' @export
@@ -72,13 +81,18 @@ latent_place.Seurat <- function(object, name) paste0("reduction \"", name, "\"")
 
 #' @export
 #' @noRd
-is_taken.Seurat <- function(object, name) name %in% names(object@reductions)
+is_taken.Seurat <- function(object, name) {
+  # one name, one thing: Seurat refuses a reduction with the name of an assay
+  parts <- c("assays", "reductions", "graphs", "neighbors", "images", "commands")
+  name %in% unlist(lapply(parts, function(part) names(methods::slot(object, part))))
+}
 
 check_seurat_readable <- function(object, call) {
   if (!requireNamespace("SeuratObject", quietly = TRUE)) {
     abort_latome("A Seurat object needs the package SeuratObject.",
       "Run install.packages(\"SeuratObject\").", kind = "FieldError", field = "object", call = call)
   }
+  check_assay_packages(object, call)
   if (!is_seurat5() && any(vapply(object@assays, inherits, NA, "Assay5"))) {
     abort_latome(
       paste0("The object was made by Seurat 5; the installed SeuratObject ",
@@ -87,6 +101,24 @@ check_seurat_readable <- function(object, call) {
         "with object[[\"RNA\"]] <- as(object[[\"RNA\"]], \"Assay\")."),
       kind = "FieldError", field = "object", call = call
     )
+  }
+}
+
+#' An assay of a class that its package defines, such as Signac's ChromatinAssay, cannot even be
+#' asked for its size without that package.
+#' @noRd
+check_assay_packages <- function(object, call) {
+  for (name in names(object@assays)) {
+    class <- class(object@assays[[name]])
+    package <- attr(class, "package")
+    if (!is.null(package) && package != ".GlobalEnv" && !requireNamespace(package, quietly = TRUE)) {
+      abort_latome(
+        paste0("Assay '", name, "' is ", article(class), ", a class of the package ", package,
+          ", which is not installed."),
+        paste0("Install ", package, ", or take the assay out where it is installed."),
+        kind = "FieldError", field = "object", call = call
+      )
+    }
   }
 }
 
@@ -141,15 +173,24 @@ bind_layers <- function(blocks, cells, assay, layer, call) {
       kind = "FieldError", field = "layer", call = call
     )
   }
-  if (length(blocks) == 1L) {
-    return(blocks[[1]][, cells, drop = FALSE])
+  if (length(blocks) > 1L) {
+    where <- paste0("layer '", layer, "' of assay '", assay, "'")
+    blocks <- lapply(blocks, as_counts, where = where, call = call)
+    genes <- unique(unlist(lapply(blocks, rownames)))
+    blocks <- list(do.call(cbind, lapply(blocks, pad_genes, genes = genes)))
   }
-  genes <- unique(unlist(lapply(blocks, rownames)))
-  padded <- lapply(blocks, function(block) {
-    rest <- setdiff(genes, rownames(block))
-    zeros <- Matrix::sparseMatrix(i = integer(), j = integer(), x = numeric(),
-      dims = c(length(rest), ncol(block)), dimnames = list(rest, colnames(block)))
-    rbind(methods::as(block, "CsparseMatrix"), zeros)[genes, , drop = FALSE]
-  })
-  do.call(cbind, padded)[, cells, drop = FALSE]
+  bound <- blocks[[1]]
+  if (identical(colnames(bound), cells)) bound else bound[, cells, drop = FALSE]
+}
+
+#' Rows in the order of `genes`, zeros where the block lacks one.
+#' @noRd
+pad_genes <- function(block, genes) {
+  if (identical(rownames(block), genes)) {
+    return(block)
+  }
+  rest <- setdiff(genes, rownames(block))
+  zeros <- Matrix::sparseMatrix(i = integer(), j = integer(), x = numeric(),
+    dims = c(length(rest), ncol(block)), dimnames = list(rest, colnames(block)))
+  rbind(block, zeros)[genes, , drop = FALSE]
 }

@@ -14,7 +14,7 @@ latome_status <- function() {
     ok = FALSE, problem = NULL, hint = NULL, latome = as.character(utils::packageVersion("latome")),
     r = as.character(getRversion()), reticulate = as.character(utils::packageVersion("reticulate"))
   )
-  reply <- tryCatch(request("status"), latome_error = function(error) error)
+  reply <- tryCatch(ask_status(), latome_error = function(error) error)
   if (inherits(reply, "latome_error")) {
     status$problem <- reply$problem
     status$hint <- reply$hint
@@ -30,6 +30,18 @@ latome_status <- function() {
     }
   }
   structure(status, class = "latome_status")
+}
+
+#' The engine's own report. A report downloads nothing: where only reticulate could prepare a
+#' Python, that is left to the first model.
+#' @noRd
+ask_status <- function(call = rlang::caller_env()) {
+  if (is.null(session$bridge) && find_python(call)$how == "py_require()") {
+    abort_latome("No Python with the engine's packages was found.",
+      c("Run latome::install_latome().", "Without it, reticulate prepares one when a model is first run."),
+      kind = "EngineError", field = "python", call = call)
+  }
+  request("status", call = call)
 }
 
 #' @rdname latome_status

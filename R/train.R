@@ -48,9 +48,9 @@ check_run <- function(arguments, call) {
 check_place <- function(object, name, call) {
   if (is_taken(object, name) && !name %in% names(get_models(object, call))) {
     abort_latome(
-      paste0("The object has a ", latent_place(object, name),
-        " that is not of latome; it would be overwritten."),
-      "Choose another `name`.", field = "name", call = call
+      paste0("The results would be stored as ", latent_place(object, name), ", and the name is taken by ",
+        "something that belongs to no model of latome in the object."),
+      "Choose another `name`, or remove it first.", field = "name", call = call
     )
   }
 }

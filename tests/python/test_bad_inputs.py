@@ -151,7 +151,10 @@ TABLE = {
     "a covariate twice": (lambda c: c.open(categorical=("kit", "kit")), FieldError, "the same column twice: kit, kit",
                           "once"),
     "the batch as a covariate too": (lambda c: c.open(batch="batch", categorical=("batch",)), FieldError,
-                                     "'batch' is the batch and a covariate", "once"),
+                                     "'batch' is given two roles", "once"),
+    "a category taken for a number too": (
+        lambda c: c.with_column([1.5, 2.5] * 45, categorical=("column",), continuous=("column",)), FieldError,
+        "'column' is given two roles", "once"),
     "a covariate called batch": (lambda c: c.open(batch="kit", categorical=("batch",)), FieldError,
                                  "cannot be called 'batch'", "Rename"),
     "a position for a column": (lambda c: c.open(batch=1), FieldError, "no column '1'", "There is 'cell_type'"),

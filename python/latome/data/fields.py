@@ -40,6 +40,12 @@ class Columns:
                 raise FieldError(name, problem=f"`{name}` names the same column twice: {', '.join(map(str, value))}.",
                                  hint="Name each covariate once.")
             object.__setattr__(self, name, value)
+        roles = [self.batch, *self.categorical, *self.continuous]
+        twice = [name for name in self.categorical + self.continuous if roles.count(name) > 1]
+        if twice:
+            raise FieldError("continuous" if twice[0] in self.continuous else "categorical",
+                             problem=f"Column '{twice[0]}' is given two roles among batch and covariates.",
+                             hint="Name it once.")
         object.__setattr__(self, "obsm", tuple(tuple(pair) for pair in self.obsm))
 
     def to_json(self):

@@ -192,9 +192,6 @@ def _build_registry(adata, columns, genes, source, warnings):
             raise FieldError("categorical", problem=f"A categorical covariate cannot be called '{name}'.",
                              hint="Rename the column.")
         categories[name] = categories_of(obs, name, "categorical")
-    if columns.batch is not None and columns.batch in columns.categorical:
-        raise FieldError("categorical", problem=f"Column '{columns.batch}' is the batch and a covariate.",
-                         hint="Name it once.")
     _warn_of_columns(adata, columns, categories, warnings)
     silent = int((~source.detected()).sum())
     if silent:

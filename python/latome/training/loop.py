@@ -132,7 +132,7 @@ class Trainer:
     def _train(self):
         """Yields after each step."""
         while self.epoch < self.n_epochs:
-            torch.manual_seed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64).item() >> 1)
+            self.random.reseed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64).item() >> 1)
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.train_rows)
             streams = self._streams(np.random.default_rng([self.seed, self.epoch, 1]))
             weight = kl_weight(self.options, self.epoch, self.step)

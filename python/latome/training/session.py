@@ -64,7 +64,7 @@ class RandomStream:
         """Inside, torch draws from this stream."""
         before = self._get()
         if self.state is None:
-            torch.manual_seed(self.seed)
+            self.reseed(self.seed)
         else:
             self._set(self.state)
         try:
@@ -72,6 +72,12 @@ class RandomStream:
         finally:
             self.state = self._get()
             self._set(before)
+
+    def reseed(self, seed):
+        """Begin anew from `seed`; only while active."""
+        torch.default_generator.manual_seed(seed)
+        if self.cuda:
+            torch.cuda.manual_seed(seed)
 
     def _get(self):
         return torch.get_rng_state(), torch.cuda.get_rng_state(self.cuda) if self.cuda else None
