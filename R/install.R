@@ -55,7 +55,7 @@ install_latome <- function(path = getOption("latome.environment"), python = NULL
   invisible(inside)
 }
 
-#' An environment with pip in it; one that was only half made is not left behind.
+#' An environment with pip in it; one that could only be half made is not left behind.
 #' @return the path of its Python
 #' @noRd
 make_environment <- function(python, path, call) {
@@ -63,10 +63,10 @@ make_environment <- function(python, path, call) {
   if (file.exists(inside) && !is.null(run_python(inside, c("-m", "pip", "--version")))) {
     return(inside)
   }
-  complete <- dir.exists(path)                 # what was there before stays
-  on.exit(if (!complete) unlink(path, recursive = TRUE))
+  keep <- dir.exists(path)
+  on.exit(if (!keep) unlink(path, recursive = TRUE))
   run_step(python, c("-m", "venv", shQuote(path)), "make the environment", call)
-  complete <- TRUE
+  keep <- TRUE
   inside
 }
 

@@ -65,6 +65,9 @@ get_models.SingleCellExperiment <- function(object, call = rlang::caller_env()) 
   held <- S4Vectors::metadata(object)
   # cbind() puts the metadata of all parts one after the other; parts of one object carry the same model
   models <- unlist(lapply(unname(held[names(held) == "latome"]), `[[`, "models"), recursive = FALSE)
+  if (!length(models)) {
+    return(NULL)
+  }
   models <- models[!duplicated(models)]
   names(models) <- make.unique(as.character(names(models)))
   models

@@ -1,7 +1,8 @@
 #' Is all well with Python?
 #'
 #' Starts the engine, if it can be started, and reports what it found; where
-#' something is wrong, the report ends with the command that mends it.
+#' something is wrong, the report ends with the command that mends it. Nothing
+#' is installed or downloaded.
 #'
 #' @return A list of class `latome_status`: `ok`, `problem`, `hint`, and what was
 #'   found (`python`, `how`, `versions`, `threads`, `devices`, `kernels`).

@@ -143,8 +143,7 @@ def advance(trainer, seconds):
 @answers
 def finish(trainer):
     """The trained model, its summary and history, and the latent of all cells of the data."""
-    if trainer.state == "running":                     # ended from outside: the interrupt struck in R
-        trainer.state = "interrupted"
+    trainer.interrupt()                                # no effect once training has ended; else it was ended in R
     fit = conclude(trainer.fit, trainer)
     fit.module.eval().to("cpu")
     with use_threads(trainer.options.threads):

@@ -82,9 +82,7 @@ def train(arguments):
         print(f"warning: {message}", file=sys.stderr)
     fit = initialise(settings, data, seed=arguments.seed)
     trainer = checkpoint.begin(fit, data, options)
-    show = ProgressLine()
-    while trainer.state == "running":
-        show(trainer.advance(0.1))
+    trainer.drive(ProgressLine())
     archive.save(conclude(fit, trainer), arguments.folder, overwrite=True)
     print(f"{module.title}: {data.n_cells} cells x {data.n_genes} genes, {trainer.epoch} epochs "
           f"({trainer.state}), elbo {fit.history.last('elbo_train'):.2f}, {trainer.seconds:.1f} s "

@@ -127,12 +127,8 @@ def train(fit, data, options=None, *, callbacks=(), progress=None):
     """
     trainer = start(fit, data, options, callbacks)
     try:
-        while trainer.state == "running":
-            now = trainer.advance(None if progress is None else 0.1)
-            if progress is not None:
-                progress(now)
+        trainer.drive(progress or (lambda now: None), None if progress is None else 0.1)
     finally:
-        fit.module.eval().to("cpu")
         conclude(fit, trainer)
     return fit
 

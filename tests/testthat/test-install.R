@@ -17,6 +17,26 @@ test_that("a Python that is none, and a step that fails, are errors in words", {
   expect_equal(base_python(python, NULL), python)
 })
 
+test_that("an environment that was half made is completed, or not left behind", {
+  skip_without_engine()
+  skip_on_os("windows")
+  python <- find_python()$path
+  folder <- file.path(withr::local_tempdir(), "environment")
+  steps <- character()
+  local_replaced(run_step = function(python, arguments, what, call) {
+    steps <<- c(steps, what)
+    dir.create(file.path(folder, "bin"), recursive = TRUE)
+    stop("no pip")
+  })
+  expect_error(make_environment(python, folder, NULL), "no pip")
+  expect_false(dir.exists(folder))
+  dir.create(file.path(folder, "bin"), recursive = TRUE)
+  file.create(environment_python(folder))       # a Python that does not run, hence without pip
+  expect_error(suppressWarnings(make_environment(python, folder, NULL)), "no pip")
+  expect_true(dir.exists(folder))               # it was there before
+  expect_equal(steps, rep("make the environment", 2))
+})
+
 test_that("the environment is made and used by a later session", {
   skip_without_engine()
   torch <- Sys.getenv("LATOME_TEST_INSTALL")     # such as "torch==2.5.1": it downloads

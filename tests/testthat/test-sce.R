@@ -30,6 +30,20 @@ test_that("results are where Bioconductor looks for them", {
   expect_s3_class(S4Vectors::metadata(sce)$latome$models$scvi, "latome_model")
 })
 
+test_that("cbind() keeps the models of all parts, each once", {
+  fit <- trained()
+  other <- fit
+  other$seed <- 7L
+  first <- put_model(small_sce(), fit, "scvi")
+  halves <- SummarizedExperiment::cbind(first[, 1:30], first[, 31:60])
+  expect_equal(names(get_models(halves)), "scvi")
+  second <- put_model(small_sce(), other, "scvi")
+  both <- SummarizedExperiment::cbind(first[, 1:30], second[, 31:60])
+  expect_equal(lapply(get_models(both), `[[`, "seed"), list(scvi = fit$seed, scvi.1 = 7L))
+  again <- put_model(both, other, "scvi")
+  expect_equal(lapply(get_models(again), `[[`, "seed"), list(scvi = 7L))
+})
+
 test_that("cells without names stay without", {
   skip_without_engine()
   sce <- small_sce()

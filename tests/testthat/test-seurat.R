@@ -23,9 +23,46 @@ test_that("an object of Seurat 5 under SeuratObject 4 is refused in words", {
   expect_error(run_scvi(object), "made by Seurat 5.*cannot read it", class = "latome_FieldError")
 })
 
-test_that("a reduction of somebody else is not overwritten", {
+test_that("an assay whose package is missing is named", {
   skip_if_not_installed("SeuratObject")
-  expect_error(run_scvi(SeuratObject::pbmc_small, name = "pca"), "reduction \"pca\".*overwritten.*another `name`")
+  object <- SeuratObject::pbmc_small
+  attr(object@assays$RNA, "class") <- structure("ChromatinAssay", package = "no.such.package")
+  expect_error(run_scvi(object), "'RNA' is a ChromatinAssay.*no.such.package, which is not installed",
+    class = "latome_FieldError")
+})
+
+test_that("a name that is taken is refused before training: a reduction, an assay, a graph", {
+  skip_if_not_installed("SeuratObject")
+  for (name in c("pca", "RNA", "RNA_snn")) {
+    expect_error(run_scvi(SeuratObject::pbmc_small, name = name),
+      paste0("reduction \"", name, "\", and the name is taken.*another `name`"))
+  }
+})
+
+test_that("a key that is taken is not drawn at random", {
+  skip_if_not_installed("SeuratObject")
+  object <- small_seurat()
+  latent <- matrix(rnorm(120), 60, dimnames = list(colnames(object), NULL))
+  expect_silent(object <- put_latent(object, latent, "rna", "RNA"))
+  expect_equal(SeuratObject::Key(object[["rna"]]), "rna2_")
+  expect_silent(object <- put_latent(object, latent[, 1, drop = FALSE], "rna", "RNA"))   # again: the same key
+  expect_equal(colnames(SeuratObject::Embeddings(object, "rna")), "rna2_1")
+})
+
+test_that("a split assay of Seurat 5 trains as the joined one does", {
+  skip_without_engine()
+  skip_if_not_installed("SeuratObject", "5")
+  run <- function(object) {
+    run_scvi(object, batch = "donor", training = quick(), verbose = FALSE)
+  }
+  joined <- small_seurat()
+  divided <- joined
+  divided[["RNA"]] <- split(joined[["RNA"]], f = joined$donor)
+  expect_setequal(SeuratObject::Layers(divided), c("counts.a", "counts.b"))
+  divided <- run(divided)
+  expect_identical(SeuratObject::Embeddings(divided, "scvi"), SeuratObject::Embeddings(run(joined), "scvi"))
+  expect_equal(unname(latent_representation(divided[, 31:40])),
+    unname(SeuratObject::Embeddings(divided, "scvi")[31:40, ]), tolerance = 1e-5)
 })
 
 test_that("split layers are bound by name, whatever their genes and order", {
@@ -58,7 +95,7 @@ test_that("two models live side by side, and one may be trained again", {
   skip_without_engine()
   object <- run_scvi(small_seurat(), training = quick(), verbose = FALSE)
   object <- run_scvi(object, n_latent = 3, name = "small.2", training = quick(), verbose = FALSE)
-  object <- run_scvi(object, n_latent = 5, training = quick(), verbose = FALSE)
+  expect_silent(object <- run_scvi(object, n_latent = 5, training = quick(), verbose = FALSE))
   expect_setequal(names(get_models(object)), c("scvi", "small.2"))
   expect_equal(get_model(object, "scvi")$settings$n_latent, 5)
   expect_equal(ncol(SeuratObject::Embeddings(object, "small.2")), 3)

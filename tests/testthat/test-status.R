@@ -8,3 +8,13 @@ test_that("the report says what was found, and prints", {
   expect_match(printed, "torch [0-9]", all = FALSE)
   expect_match(printed, "cpu", all = FALSE)
 })
+
+test_that("a report does not make reticulate prepare a Python", {
+  local_replaced(session = new.env(), find_python = function(call) list(path = NULL, how = "py_require()"),
+    require_python = function() stop("it would download"))
+  status <- latome_status()
+  expect_false(status$ok)
+  expect_match(status$problem, "No Python with the engine's packages was found")
+  expect_match(capture.output(print(status)), "install_latome", all = FALSE)
+  expect_false(latome_available())
+})

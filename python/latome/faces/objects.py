@@ -110,12 +110,9 @@ class SCVI:
         if self._data is None:
             raise TrainingError("adata", problem="The model was loaded without data.", hint="load(folder, adata=...)")
         trainer = checkpoint.begin(self._fit, self._data, options)
-        show = ProgressLine() if settings.progress_bar else (lambda now: None)
         try:
-            while trainer.state == "running":
-                show(trainer.advance(0.1))
+            trainer.drive(ProgressLine() if settings.progress_bar else (lambda now: None))
         finally:
-            self._fit.module.eval().to("cpu")
             conclude(self._fit, trainer)
         if trainer.state == "interrupted":
             warnings.warn(f"Training was interrupted after {trainer.epoch} epochs; the model is kept.", stacklevel=2)

@@ -8,7 +8,6 @@ and leaves the model as trained so far. Nothing is read from the device between 
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle
 
 import numpy as np
 
@@ -95,13 +94,28 @@ class Trainer:
                     if seconds is not None and time.perf_counter() - began >= seconds:
                         break
         except KeyboardInterrupt:
-            self.state = "interrupted"
-            self._end_part_of_epoch()
+            self.interrupt()
         finally:
             self.seconds += time.perf_counter() - began
         if self.state != "running":
             self.module.eval().to("cpu")
         return self.progress()
+
+    def drive(self, show, seconds=0.1):
+        """Train to the end, calling `show(progress)` now and then; an interrupt anywhere ends training."""
+        try:
+            while self.state == "running":
+                show(self.advance(seconds))
+        except KeyboardInterrupt:
+            self.interrupt()
+        finally:
+            self.module.eval().to("cpu")
+
+    def interrupt(self):
+        """End training here, with the model as it is."""
+        if self.state == "running":
+            self.state = "interrupted"
+            self._end_part_of_epoch()
 
     def progress(self):
         """Where training stands."""
@@ -151,7 +165,7 @@ class Trainer:
     def _streams(self, generator):
         drawn = self.module.streams(self.data, self.train_rows, generator)
         size = self.options.batch_size
-        return {name: cycle(Minibatches(self.data, rows, size, self.device)) for name, rows in drawn.items()}
+        return {name: endless(Minibatches(self.data, rows, size, self.device)) for name, rows in drawn.items()}
 
     def _step(self, cells, weight):
         self.optimizer.zero_grad()
@@ -220,6 +234,12 @@ class Trainer:
         raise TrainingError("lr", problem=f"The loss became infinite or NaN in epoch {self.epoch + 1}.",
                             hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with "
                                  "extreme counts, and standardise continuous covariates.")
+
+
+def endless(batches):
+    """Minibatches over and over, read anew each time."""
+    while True:
+        yield from batches
 
 
 def add_terms(sums, terms):

@@ -341,3 +341,14 @@ def test_a_model_that_needs_labels_says_so():
     data = opened(adata, labels="some")
     with pytest.raises(FieldError, match="a label for each cell"):
         train(untrained(data, settings), data, options())
+
+
+def test_an_interrupt_between_two_slices_keeps_the_model(data):
+    def show(now):
+        if now.epoch >= 2:
+            raise KeyboardInterrupt
+
+    fit = train(untrained(data), data, options(max_epochs=200), progress=show)
+    assert fit.training["stopped"] == "interrupted" and fit.trained
+    assert 2 <= len(fit.history) < 200
+    assert not fit.module.training
