@@ -6,6 +6,7 @@ A model crosses as two things: `document`, a JSON text, and `weights`, safetenso
 import functools
 import sys
 import traceback
+import warnings
 from importlib.metadata import version as package_version
 
 import anndata as ad
@@ -98,7 +99,10 @@ def anndata(x, i, p, shape, cells, genes, columns):
             obs[name] = pd.Categorical.from_codes(codes, as_list(column["levels"]))
         else:
             obs[name] = np.asarray(column["values"], dtype=np.float64).ravel()
-    return {"data": ad.AnnData(X=matrix, obs=obs, var=pd.DataFrame(index=pd.Index(as_list(genes), dtype=object)))}
+    var = pd.DataFrame(index=pd.Index(as_list(genes), dtype=object))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                # of names that occur twice: open_data refuses them
+        return {"data": ad.AnnData(X=matrix, obs=obs, var=var)}
 
 
 @answers

@@ -25,6 +25,14 @@ __all__ = ["main"]
 TYPES = {"int": int, "float": float, "choice": str, "str": str}
 
 
+def number_or_none(kind):
+    """A type of argparse: a number, or "none" for what has no value."""
+    def convert(text):
+        return None if text.lower() == "none" else kind(text)
+    convert.__name__ = kind.__name__                   # named in the parser's error
+    return convert
+
+
 def add_settings(parser, cls):
     """One option for each setting of a dataclass; an option left out keeps its default."""
     for entry in describe_settings(cls):
@@ -32,7 +40,9 @@ def add_settings(parser, cls):
         if entry["type"] == "bool":
             option["action"] = argparse.BooleanOptionalAction
         else:
-            option |= {"type": TYPES[entry["type"]], "choices": entry.get("choices")}
+            kind = TYPES[entry["type"]]
+            kind = number_or_none(kind) if entry["optional"] and kind is not str else kind
+            option |= {"type": kind, "choices": entry.get("choices")}
             option["metavar"] = None if "choices" in entry else entry["type"].upper()
         parser.add_argument("--" + entry["name"].replace("_", "-"), **option)
 

@@ -91,9 +91,15 @@ def initialise(settings, data, *, seed=0, parents=None, kind=None):
     return Fit(kind if isinstance(kind, str) else kind.__name__, settings, data.registry, module, seed=seed)
 
 
+def _layout(registry):
+    """What two registries must share for a model of one to be used with the other."""
+    columns = registry.columns
+    return registry.genes, registry.categories, columns.categorical, columns.continuous, registry.arrays
+
+
 def start(fit, data, options=None, callbacks=()):
     """A `Trainer` that continues the fit; drive it with `advance`, then call `conclude`."""
-    if (data.registry.genes, data.registry.categories) != (fit.registry.genes, fit.registry.categories):
+    if _layout(data.registry) != _layout(fit.registry):
         raise QueryError("genes", problem="The data were not opened against this model's registry.",
                          hint="Open them with open_data(adata, registry=fit.registry).")
     options = options or TrainingOptions()

@@ -1,6 +1,7 @@
 """The border to R: plain dicts, errors as values, nothing printed, nothing copied that need not be."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -279,3 +280,9 @@ def test_what_nobody_foresaw_is_a_value_too(monkeypatch, error, kind, said):
     answer = bridge.status()
     assert not answer["ok"] and answer["kind"] == kind and said in answer["problem"]
     monkeypatch.undo()
+
+
+def test_names_that_occur_twice_are_no_printed_warning(sent):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bridge.anndata(**{**sent, "genes": ["g"] * sent["shape"][1]})["ok"]

@@ -150,3 +150,9 @@ def test_the_module_runs_as_a_program():
     found = subprocess.run([*program, "--version"], capture_output=True, text=True, cwd=root)
     assert (found.returncode, found.stdout.strip()) == (0, f"latome {latome.__version__}")
     assert subprocess.run([*program, "fly"], capture_output=True, cwd=root).returncode == 2
+
+
+def test_the_warm_up_over_steps_can_be_asked_for(file, tmp_path):
+    folder = str(tmp_path / "model")
+    assert main(["train", file, folder, *QUICK, "--n-epochs-kl-warmup", "None", "--n-steps-kl-warmup", "2"]) == 0
+    assert archive.load(folder).history.to_dict()["kl_weight"][-1] == 1.0

@@ -46,7 +46,8 @@ test_that("versions are compared as versions", {
   }
   expect_equal(version_faults(versions()), character())
   expect_match(version_faults(versions(python = "3.9.2")), "needs 3.10")
-  expect_match(version_faults(versions(torch = "1.13.1")), paste("has torch 1.13.1, the engine needs", engine_requirements()[["torch"]]))
+  least <- engine_requirements()[["torch"]]
+  expect_match(version_faults(versions(torch = "1.13.1")), paste("has torch 1.13.1, the engine needs", least))
   local_replaced(needs_old_numpy = function() TRUE)
   expect_match(version_faults(versions(numpy = "2.1.0")), "numpy 2.1.0, which reticulate .* cannot exchange")
   expect_true("numpy>=1.26,<2" %in% requirement_strings())

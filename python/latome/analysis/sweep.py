@@ -5,6 +5,7 @@ import numpy as np
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
 from latome.errors import QueryError
+from latome.protocol.settings import check_setting
 
 __all__ = ["rows_of", "sweep"]
 
@@ -41,6 +42,7 @@ def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu"):
     rows = rows_of(data, indices)
     if not len(rows):
         raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
+    batch_size = check_setting("batch_size", batch_size, int | None, {"ge": 1})
     batch_size = batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
     was_training = module.training
     module.eval()

@@ -35,7 +35,7 @@ class Columns:
     def __post_init__(self):
         for name in ("categorical", "continuous"):
             value = getattr(self, name)
-            value = (value,) if isinstance(value, str) else tuple(value or ())
+            value = () if value is None else (value,) if isinstance(value, str) else tuple(value)
             if len(set(value)) != len(value):
                 raise FieldError(name, problem=f"`{name}` names the same column twice: {', '.join(map(str, value))}.",
                                  hint="Name each covariate once.")
@@ -78,6 +78,13 @@ def as_text(values):
     return [text(value) for value in values]
 
 
+def coded(values):
+    """(codes (n,), -1 for missing; levels as they were found) of a Series."""
+    factor = pd.Categorical(values)
+    levels = factor.categories
+    return factor.codes, list(levels.to_numpy() if levels.dtype.kind == "f" else levels)     # 0.1 of float32 stays 0.1
+
+
 def categories_of(obs, name, role, *, allow_missing=False):
     """Sorted names of the categories that occur in a column."""
     values = column(obs, name, role)
@@ -85,7 +92,8 @@ def categories_of(obs, name, role, *, allow_missing=False):
     if missing and not allow_missing:
         raise FieldError(role, problem=f"Column '{name}' has {missing} missing values.",
                          hint="Give each cell a category, or remove those cells.")
-    present = values.dropna().unique()
+    codes, levels = coded(values)
+    present = [levels[code] for code in np.unique(codes) if code >= 0]
     try:
         present = sorted(present)
     except TypeError:                                  # mixed types do not compare
@@ -97,19 +105,19 @@ def encode(obs, name, role, categories, *, allow_missing=False):
     """(n,) int64 codes of a column; a value outside `categories` is an error, a missing one -1 if allowed."""
     values = column(obs, name, role)
     known = {category: code for code, category in enumerate(categories)}
-    factor = pd.Categorical(values)
-    levels = as_text(factor.categories)
-    occurring = np.unique(factor.codes)
+    codes, levels = coded(values)
+    levels = as_text(levels)
+    occurring = np.unique(codes)
     unseen = [levels[code] for code in occurring if code >= 0 and levels[code] not in known]
     if unseen:
         shown = ", ".join(f"'{u}'" for u in unseen[:5])
         raise FieldError(role, problem=f"Column '{name}' holds categories the model was not trained on: {shown}.",
                          hint="Known: " + ", ".join(f"'{c}'" for c in list(categories)[:12]) + ".")
     if -1 in occurring and not allow_missing:
-        raise FieldError(role, problem=f"Column '{name}' has {int((factor.codes < 0).sum())} missing values.",
+        raise FieldError(role, problem=f"Column '{name}' has {int((codes < 0).sum())} missing values.",
                          hint="Give each cell a category, or remove those cells.")
     table = np.array([known.get(level, UNLABELED) for level in levels] + [UNLABELED], dtype=np.int64)
-    return table[factor.codes]
+    return table[codes]
 
 
 def continuous_values(obs, names):
@@ -120,11 +128,11 @@ def continuous_values(obs, names):
         if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
             raise FieldError("continuous", problem=f"Column '{name}' is of type {values.dtype}, not numeric.",
                              hint="Pass it as a categorical covariate, or convert it to numbers.")
-        values = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        if not np.isfinite(values).all():
+        with np.errstate(over="ignore"):               # beyond float32 is infinite
+            out[:, j] = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        if not np.isfinite(out[:, j]).all():
             raise FieldError("continuous", problem=f"Column '{name}' has missing or infinite values.",
                              hint="Fill them in, or remove those cells.")
-        out[:, j] = values
     return out
 
 

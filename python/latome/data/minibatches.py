@@ -15,7 +15,7 @@ def minibatch_bounds(n, size):
     """[(start, stop), ...] of n cells in minibatches; a last one of one or two joins the one before."""
     if n == 0:
         return []
-    stops = [*range(size, n, size), n] if n else []
+    stops = [*range(size, n, size), n]
     if len(stops) > 1 and n - stops[-2] < SMALLEST:
         del stops[-2]
     return list(zip([0, *stops], stops, strict=False))

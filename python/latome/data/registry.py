@@ -112,7 +112,8 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
     Arguments
     ---------
     adata : AnnData of n cells with raw counts; nothing is written into it.
-    columns : the roles of its columns, a `Columns`; default: those of `registry`, or counts in X alone.
+    columns : the roles of its columns, a `Columns`; default: those of `registry`, or counts in X alone. With
+        `registry` they may name another layer, batch or labels, but the same covariates.
     registry : of a trained model: genes are matched by name and categories must be known to it.
     genes : names of the genes to use, in this order; None for all (or those of `registry`).
     allow_noninteger : accept counts that are not whole numbers.
@@ -125,6 +126,8 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
         raise FieldError("adata", problem=f"The data are of type {type(adata).__name__}, not AnnData.",
                          hint="Read a file with latome.data.read_h5ad(path), or make one with anndata.AnnData(counts).")
     columns = columns or (registry.columns if registry else Columns())
+    if registry is not None:
+        _refuse_other_roles(columns, registry.columns)
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise FieldError("x", problem=f"The data hold {adata.n_obs} cells and {adata.n_vars} genes.",
                          hint="Give at least one of each.")
@@ -172,6 +175,18 @@ def _locate_genes(var_names, genes, for_query):
     return np.array([place[gene] for gene in genes]), genes
 
 
+def _refuse_other_roles(columns, known):
+    hint = "Leave `columns` out to take the model's, or change them: dataclasses.replace(registry.columns, layer=...)."
+    if (columns.batch is None) != (known.batch is None):
+        raise FieldError("batch", problem=f"The batch is {columns.batch!r}; the model was made with {known.batch!r}.",
+                         hint=hint)
+    for role in ("categorical", "continuous"):
+        given, wanted = list(getattr(columns, role)), list(getattr(known, role))
+        if given != wanted:
+            raise FieldError(role, problem=f"The {role} covariates are {given}; the model was made with {wanted}.",
+                             hint=hint)
+
+
 def _refuse_empty_cells(source):
     empty = np.flatnonzero(source.totals() <= 0)
     if empty.size:
@@ -215,7 +230,7 @@ def _warn_of_columns(adata, columns, categories, warnings):
             warnings.append(f"Column '{name}': {len(rare)} categories have fewer than {FEW_CELLS} cells "
                             f"(such as '{rare[0]}').")
     for name, values in zip(columns.continuous, continuous_values(adata.obs, columns.continuous).T, strict=True):
-        if values.std() == 0:
+        if np.ptp(values) == 0:
             warnings.append(f"Continuous covariate '{name}' is the same in every cell; it carries no information.")
         elif np.abs(values).max() > 100:
             warnings.append(f"Continuous covariate '{name}' reaches {np.abs(values).max():.4g}; covariates are used as "

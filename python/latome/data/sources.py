@@ -10,6 +10,7 @@ from latome.errors import FieldError
 __all__ = ["CountSource", "closest", "count_matrix", "read_h5ad"]
 
 CHUNK = 1 << 22                                        # entries checked at a time: no large temporary
+LARGEST = 1e30                                         # a sum of such counts is still finite in float32
 
 
 def read_h5ad(path):
@@ -51,7 +52,7 @@ def count_matrix(adata, layer=None):
         raise FieldError("x", problem=f"Counts of type {type(matrix).__name__} cannot be read.",
                          hint="Give a scipy sparse matrix or a numpy array.")
     if not csr.has_canonical_format:
-        csr = csr.copy()
+        csr = csr.astype(np.result_type(csr.dtype, np.float32))         # a copy; uint8 would overflow in the sum
         csr.sum_duplicates()
     return csr
 
@@ -81,8 +82,8 @@ class CountSource:
             self._check_part(part, allow_noninteger)
 
     def _check_part(self, part, allow_noninteger):
-        if part.dtype.kind == "f" and not np.isfinite(part).all():
-            raise FieldError("x", problem=f"{self.name} holds missing or infinite values.",
+        if part.dtype.kind == "f" and not (part <= LARGEST).all():
+            raise FieldError("x", problem=f"{self.name} holds missing or infinite values, or some beyond {LARGEST:g}.",
                              hint="Give raw counts; remove or replace the missing ones.")
         if part.dtype.kind != "b" and (part < 0).any():
             raise FieldError("x", problem=f"{self.name} holds negative values, so it does not hold counts.",

@@ -53,8 +53,7 @@ class SCVI:
         if size_factor_key is not None:
             raise FieldError("size_factor_key", problem="Size factors are not supported.",
                              hint="Leave size_factor_key out: the library size is the total count.")
-        columns = Columns(layer, batch_key, labels_key, tuple(categorical_covariate_keys or ()),
-                          tuple(continuous_covariate_keys or ()))
+        columns = Columns(layer, batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys)
         warn(open_data(adata, columns).warnings)
         # in one assignment: a view becomes a copy by it, and what was reached through the view would be lost
         adata.uns[SETUP] = {**adata.uns.get(SETUP, {}), cls.__name__: json.dumps(columns.to_json())}
@@ -105,8 +104,10 @@ class SCVI:
         A keyboard interrupt ends training after the current step and keeps the model.
         Raises TrainingError when the loss is no longer finite.
         """
-        own = {name: value for name, value in locals().items() if name not in ("self", "more")}
-        options = training_options(own | more)
+        options = training_options({
+            "max_epochs": max_epochs, "accelerator": accelerator, "devices": devices, "train_size": train_size,
+            "validation_size": validation_size, "shuffle_set_split": shuffle_set_split, "batch_size": batch_size,
+            "early_stopping": early_stopping, **more})
         if self._data is None:
             raise TrainingError("adata", problem="The model was loaded without data.", hint="load(folder, adata=...)")
         trainer = checkpoint.begin(self._fit, self._data, options)

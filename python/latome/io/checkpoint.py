@@ -5,7 +5,7 @@ from pathlib import Path
 
 from latome.errors import ArchiveError
 from latome.fit import start
-from latome.io.archive import pack, read_tensors, write_tensors
+from latome.io.archive import read_tensors, write_tensors
 from latome.training.history import History
 
 __all__ = ["Checkpoint", "begin"]
@@ -52,17 +52,17 @@ class Checkpoint:
 
 def identity(fit, trainer):
     """What must agree for training to go on: model, data and options, but for how long and where."""
-    model = json.loads(pack(fit)[0])
     options = {name: value for name, value in trainer.options.to_json().items()
                if name not in ("checkpoint", "checkpoint_every", "device", "threads", "max_epochs")}
-    return {"kind": model["kind"], "settings": model["settings"], "registry": model["registry"], "seed": fit.seed,
+    return {"kind": fit.kind, "settings": fit.settings.to_json(), "registry": fit.registry.to_json(), "seed": fit.seed,
             "options": options, "n_cells": trainer.data.n_cells, "total": float(trainer.data.source.totals().sum())}
 
 
 def begin(fit, data, options, callbacks=()):
     """A trainer that writes checkpoints if `options.checkpoint` names a folder, and goes on from one found there.
 
-    Raises ArchiveError when the folder holds the checkpoint of another model, data or options.
+    A checkpoint that the fit has reached or passed already is that of the training it now continues: it is
+    replaced. Raises ArchiveError when the folder holds the checkpoint of another model, data or options.
     """
     trainer = start(fit, data, options, callbacks)
     if options.checkpoint is None:
@@ -71,13 +71,20 @@ def begin(fit, data, options, callbacks=()):
     if checkpoint.path.exists():
         tensors, document = read_tensors(checkpoint.path)
         facts = json.loads(document)
-        if facts["identity"] != json.loads(json.dumps(identity(fit, trainer))):
+        passed = trainer.first_epoch >= facts["epoch"]
+        same_start = passed or trainer.first_epoch == facts["first_epoch"]
+        if not same_start or facts["identity"] != json.loads(json.dumps(identity(fit, trainer))):
             raise ArchiveError("checkpoint", problem=f"{checkpoint.path.parent} holds the checkpoint of other "
                                "training: its model, data, seed or options differ.", hint="Name an empty folder.")
-        trainer.history = History.from_json(facts["history"])
-        facts["best"] = float("inf") if facts["best"] is None else facts["best"]
-        if options.max_epochs is not None:             # more epochs may be asked for than before
-            facts["n_epochs"] = facts["first_epoch"] + options.max_epochs
-        trainer.restore(tensors, facts)
+        if not passed:
+            _go_on(trainer, tensors, facts)
     trainer.callbacks.append(checkpoint)
     return trainer
+
+
+def _go_on(trainer, tensors, facts):
+    trainer.history = History.from_json(facts["history"])
+    facts["best"] = float("inf") if facts["best"] is None else facts["best"]
+    if trainer.options.max_epochs is not None:         # more epochs may be asked for than before
+        facts["n_epochs"] = facts["first_epoch"] + trainer.options.max_epochs
+    trainer.restore(tensors, facts)

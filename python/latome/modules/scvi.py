@@ -9,6 +9,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from latome.backend import torch
 from latome.distributions import DiagonalNormal, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
 from latome.errors import FieldError
@@ -43,6 +45,12 @@ class ScviSettings(Settings):
                                                                 "continuous covariates.")
     use_batch_norm: Where = setting("both", "Which networks have batch normalisation.")
     use_layer_norm: Where = setting("none", "Which networks have layer normalisation.")
+
+
+def _refuse_unlabeled(labels):
+    if (labels < 0).any():
+        raise FieldError("labels", problem="dispersion 'gene-label' needs a label for each cell; some have none.",
+                         hint="Label them, or use a model of another dispersion.")
 
 
 class SCVI(Module):
@@ -90,13 +98,14 @@ class SCVI(Module):
 
     def prepare(self, data, rows):
         """Sets: the library prior, from the total counts of all cells in each batch; checks the labels."""
-        if self.settings.dispersion == "gene-label" and (data.codes["labels"] < 0).any():
-            raise FieldError("labels", problem="dispersion 'gene-label' needs a label for each cell; some have none.",
-                             hint="Label them, or use another dispersion.")
+        if self.settings.dispersion == "gene-label":
+            _refuse_unlabeled(data.codes["labels"])
         if self.library_encoder is not None:
-            moments = library_moments(data.source.totals(), data.codes["batch"], self.library_mean.shape[0])
-            self.library_mean.copy_(moments[0])
-            self.library_variance.copy_(moments[1])
+            codes = data.codes["batch"]
+            moments = library_moments(data.source.totals(), codes, self.library_mean.shape[0])
+            present = torch.from_numpy(np.unique(codes))                # a batch without cells keeps what it has
+            for prior, values in zip((self.library_mean, self.library_variance), moments, strict=True):
+                prior[present.to(prior.device)] = values[present].to(prior.device)
 
     def inference(self, cells):
         x = cells["x"].log1p()                                          # (m, g); raw counts span five orders
@@ -126,6 +135,8 @@ class SCVI(Module):
         if self.settings.dispersion == "gene-batch":
             log_theta = log_theta[cells["batch"]]                       # (m, g)
         elif self.settings.dispersion == "gene-label":
+            if not self.training:                                       # `prepare` has seen the cells of training
+                _refuse_unlabeled(cells["labels"])
             log_theta = log_theta[cells["labels"]]                      # (m, g)
         if self.settings.gene_likelihood == "nb":
             return NegativeBinomial(logits=logits, log_library=log_library, log_theta=log_theta)

@@ -37,8 +37,9 @@ class History:
         return {name: np.array([row.get(name, np.nan) for row in self.rows], dtype=np.float64) for name in names}
 
     def to_json(self):
-        """{name: list}, with None for what was not measured."""
-        return {name: [None if np.isnan(v) else v for v in values.tolist()] for name, values in self.to_dict().items()}
+        """{name: list}, with None for what was not measured or is not finite."""
+        columns = self.to_dict()
+        return {name: [v if np.isfinite(v) else None for v in values.tolist()] for name, values in columns.items()}
 
     @classmethod
     def from_json(cls, columns):

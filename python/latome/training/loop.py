@@ -145,15 +145,19 @@ class Trainer:
 
     def _train(self):
         """Yields after each step."""
+        if self.options.early_stopping and self.stopping.exhausted:     # restored from where it stopped early
+            self.state = "early"
+            return
+        before = self.first_epoch * len(self.batches)                   # steps of the training this continues
         while self.epoch < self.n_epochs:
             self.random.reseed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64).item() >> 1)
             order = np.random.default_rng([self.seed, self.epoch]).permutation(self.train_rows)
             streams = self._streams(np.random.default_rng([self.seed, self.epoch, 1]))
-            weight = kl_weight(self.options, self.epoch, self.step)
+            weight = kl_weight(self.options, self.epoch, before + self.step)
             self.sums = {}
             for cells in self.batches.shuffled(order):
                 if self.options.n_epochs_kl_warmup is None:
-                    weight = kl_weight(self.options, self.epoch, self.step)
+                    weight = kl_weight(self.options, self.epoch, before + self.step)
                 if streams:
                     cells["streams"] = {name: next(stream) for name, stream in streams.items()}
                 self._step(cells, weight)
@@ -206,8 +210,9 @@ class Trainer:
         self._refuse_divergence(row)
         self.history.append(row)
         self.epoch, self.sums = self.epoch + 1, {}
-        stop = any([callback(self) is True for callback in self.callbacks])
-        return (self.options.early_stopping and self.stopping.update(row["epoch"], row)) or stop
+        exhausted = self.options.early_stopping and self.stopping.update(row["epoch"], row)
+        stop = any([callback(self) is True for callback in self.callbacks])      # a checkpoint holds the update
+        return exhausted or stop
 
     @torch.no_grad()
     def _validate(self):

@@ -62,6 +62,8 @@ class FlatAdam:
         return {name: torch.as_tensor(value).clone() for name, value in memory.items()}
 
     def load_state(self, memory):
-        """The reverse of `state`."""
+        """The reverse of `state`; the tensors go to the device of the parameters."""
         if memory:
-            self.adam.state[self.flat] = {name: value.clone() for name, value in memory.items()}
+            groups = self.adam.state_dict()["param_groups"]
+            memory = {name: value.clone() for name, value in memory.items()}
+            self.adam.load_state_dict({"state": {0: memory}, "param_groups": groups})

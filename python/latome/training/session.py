@@ -77,7 +77,8 @@ class RandomStream:
         """Begin anew from `seed`; only while active."""
         torch.default_generator.manual_seed(seed)
         if self.cuda:
-            torch.cuda.manual_seed(seed)
+            with torch.cuda.device(self.cuda):          # manual_seed is of the current device
+                torch.cuda.manual_seed(seed)
 
     def _get(self):
         return torch.get_rng_state(), torch.cuda.get_rng_state(self.cuda) if self.cuda else None

@@ -19,8 +19,13 @@ class EarlyStopping:
         self.best = float("inf")
         self.waited = 0
 
+    @property
+    def exhausted(self):
+        """Whether `patience` epochs have passed without improvement."""
+        return self.waited >= self.patience
+
     def update(self, epoch, row):
-        """True when `patience` epochs have passed without improvement; `row` is the epoch's history."""
+        """Take up the epoch's history, a row; True when patience is exhausted."""
         value = row.get(self.monitor)
         if value is None or epoch < self.warmup:
             return False
@@ -28,4 +33,4 @@ class EarlyStopping:
             self.best, self.waited = value, 0
         else:
             self.waited += 1
-        return self.waited >= self.patience
+        return self.exhausted

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
-from examples import opened, trained, untrained
+from examples import opened, small_data, trained, untrained
 
 from latome.analysis.latent import latent_moments
 from latome.analysis.likelihood import elbo, elbo_terms
 from latome.backend import torch
+from latome.data.registry import open_data
+from latome.errors import FieldError
 from latome.kernels.sparse import SparseCounts
 from latome.modules.scvi import ScviSettings
 
@@ -74,3 +76,12 @@ def test_it_lies_below_the_evidence():
     draws = [elbo(module, data) for _ in range(20)]
     assert np.mean(draws) < evidence + 0.01
     assert np.mean(draws) > evidence - 20              # a bound that is of use
+
+
+def test_a_cell_without_label_has_no_dispersion_by_label():
+    """Rather than that of the last label."""
+    adata = small_data()
+    made = untrained(opened(adata, labels="cell_type"), ScviSettings(12, 3, dispersion="gene-label"))
+    del adata.obs["cell_type"]
+    with pytest.raises(FieldError, match="'gene-label' needs a label for each cell"):
+        elbo(made.module, open_data(adata, registry=made.registry))

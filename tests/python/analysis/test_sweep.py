@@ -5,7 +5,7 @@ import pytest
 from examples import opened, untrained
 
 from latome.analysis.sweep import rows_of, sweep
-from latome.errors import QueryError
+from latome.errors import QueryError, SettingError
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,12 @@ def test_the_module_is_asked_in_evaluation_mode_and_left_as_it_was(data, module)
         sweep(module, data, lambda cells: seen.append(module.training) or query(cells))
         assert module.training is mode
     assert seen == [False, False]
+
+
+@pytest.mark.parametrize("batch_size", [-5, 2.5, "all"])
+def test_a_batch_size_that_is_none(data, module, batch_size):
+    with pytest.raises(SettingError, match="`batch_size`"):
+        sweep(module, data, query, batch_size=batch_size)
 
 
 @pytest.mark.parametrize(("indices", "problem"), [

@@ -21,6 +21,7 @@ ENCODED = {
     "whole numbers sort as numbers": ([10, 9, 2, 2, 10, 9], ["2", "9", "10"], [2, 1, 0, 0, 2, 1]),
     "whole floats lose their point": ([1.0, 2.0, 1.0, 10.0, 2.0, 1.0], ["1", "2", "10"], [0, 1, 0, 2, 1, 0]),
     "fractions keep it": ([0.5, 1.5, 0.5, 1.5, 0.5, 0.5], ["0.5", "1.5"], [0, 1, 0, 1, 0, 0]),
+    "fractions of float32": (np.array([0.1, 0.2, 0.1, 0.2, 0.1, 0.1], np.float32), ["0.1", "0.2"], [0, 1, 0, 1, 0, 0]),
     "logical": ([True, False, True, True, False, False], ["False", "True"], [1, 0, 1, 1, 0, 0]),
     "nullable whole numbers": (pd.array([3, 1, 3, 1, 1, 3], dtype="Int64"), ["1", "3"], [1, 0, 1, 0, 0, 1]),
     "nullable text": (pd.array(list("bababa"), dtype="string"), ["a", "b"], [1, 0, 1, 0, 1, 0]),
@@ -85,7 +86,7 @@ def test_continuous_covariates_are_left_as_they_are(dtype):
 @pytest.mark.parametrize(("values", "message"), [
     (list("abcabc"), "not numeric"), ([True, False] * 3, "not numeric"), ([1, 2, NA, 4, 5, 6], "missing or infinite"),
     ([1, 2, np.inf, 4, 5, 6], "missing or infinite"), (pd.array([1, None, 2, 3, 4, 5], dtype="Int64"), "missing or"),
-    (pd.Categorical([1, 2, 3, 1, 2, 3]), "not numeric"),
+    (pd.Categorical([1, 2, 3, 1, 2, 3]), "not numeric"), ([1e300, 2, 3, 4, 5, 6], "missing or infinite"),
 ])
 def test_what_is_no_continuous_covariate(values, message):
     with pytest.raises(FieldError, match=message) as caught:
@@ -98,6 +99,7 @@ def test_roles_travel_as_plain_containers():
     assert columns.categorical == ("a", "b") and columns.continuous == ("age",)
     assert Columns.from_json(columns.to_json()) == columns
     assert Columns.from_json(Columns().to_json()) == Columns()
+    assert Columns(categorical=pd.Index(["a", "b"]), continuous=None) == Columns(categorical=("a", "b"))
 
 
 def test_two_columns_of_one_name():

@@ -1,5 +1,6 @@
 """Data opened for a model: genes by name, categories by name, and doubts told."""
 
+import dataclasses
 import json
 import re
 
@@ -108,6 +109,8 @@ DOUBTS = {
                      "1 categories have fewer than 3 cells .such as 'x'"),
     "a constant covariate": (lambda a: a.obs.__setitem__("age", 2.0), Columns(continuous=("age",)),
                              "same in every cell"),
+    "a constant covariate that float32 rounds": (lambda a: a.obs.__setitem__("age", 0.1), Columns(continuous=("age",)),
+                                                 "same in every cell"),
     "a large covariate": (lambda a: a.obs.__setitem__("age", np.arange(90) * 10.0), Columns(continuous=("age",)),
                           "reaches 890.*standardise"),
 }
@@ -121,3 +124,24 @@ def test_doubts_are_told_and_not_fatal(adata, name):
     change(data)
     found = open_data(data, columns).warnings
     assert len(found) == 1 and re.search(message, found[0])
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    ({"batch": None}, "batch"), ({"categorical": ()}, "categorical"), ({"categorical": ("cell_type",)}, "categorical"),
+    ({"continuous": ()}, "continuous"), ({"continuous": ("library",)}, "continuous"),
+])
+def test_the_roles_of_a_query_are_those_of_the_model(adata, change, field):
+    """Else its cells would be taken for the first batch, or its covariates for others."""
+    registry = open_data(adata, ALL).registry
+    with pytest.raises(FieldError, match="the model was made with") as caught:
+        open_data(adata, dataclasses.replace(ALL, **change), registry=registry)
+    assert caught.value.field == field
+
+
+def test_a_query_may_hold_its_counts_in_another_layer(adata):
+    registry = open_data(adata, ALL).registry
+    query = adata.copy()
+    query.layers["raw"], query.X = query.X.copy(), query.X * 0.5
+    data = open_data(query, dataclasses.replace(ALL, layer="raw"), registry=registry)
+    np.testing.assert_array_equal(data.categories, open_data(adata, ALL).categories)
+    assert (data.source.csr != adata.X).nnz == 0

@@ -69,7 +69,7 @@ def test_counts_of_r_are_shared_not_copied():
 
 
 @pytest.mark.parametrize(("value", "message"), [
-    (np.nan, "missing or infinite"), (np.inf, "missing or infinite"), (-1, "negative values"),
+    (np.nan, "missing or infinite"), (1e39, "beyond 1e.30"), (np.inf, "missing or infinite"), (-1, "negative values"),
     (0.5, "not whole numbers")])
 @pytest.mark.parametrize("position", [0, -1])
 def test_one_bad_entry_is_found_wherever_it_is(value, message, position, monkeypatch):
@@ -93,3 +93,8 @@ def test_fractions_may_be_allowed():
     ("zzz", [], "There is none."), ("zzz", [f"c{i}" for i in range(20)], "'c11' ..."), (3, ["a"], "'a'")])
 def test_suggestions(name, candidates, said):
     assert said in closest(name, candidates)
+
+
+def test_entries_of_one_byte_are_summed_without_overflow():
+    twice = sp.csr_matrix((np.array([200, 200], np.uint8), np.array([0, 0]), np.array([0, 2])), shape=(1, 2))
+    assert count_matrix(anndata.AnnData(twice)).toarray().tolist() == [[400, 0]]

@@ -223,3 +223,9 @@ def test_a_checkpoint_may_be_asked_for(adata, tmp_path):
     SCVI.setup_anndata(adata, batch_key="batch")
     SCVI(adata, n_hidden=12).train(**TRAINING, checkpoint=str(tmp_path / "state"))
     assert (tmp_path / "state" / "checkpoint.safetensors").exists()
+
+
+def test_one_covariate_may_be_named_by_a_text(adata):
+    SCVI.setup_anndata(adata, categorical_covariate_keys="kit", continuous_covariate_keys="age")
+    columns = json.loads(adata.uns["latome"]["SCVI"])
+    assert (columns["categorical"], columns["continuous"]) == (["kit"], ["age"])

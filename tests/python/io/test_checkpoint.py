@@ -159,3 +159,30 @@ def test_nothing_is_written_without_a_folder(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(untrained(data), data, options())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("killed", [2, 3])
+def test_patience_goes_on_where_it_was(data, tmp_path, killed):
+    """The checkpoint of an epoch holds what early stopping made of that epoch."""
+    stopping = {"max_epochs": 12, "early_stopping": True, "early_stopping_patience": 3,
+                "early_stopping_min_delta": 1e3}
+    whole = trained(data, **stopping)
+    given = options(checkpoint=str(tmp_path), checkpoint_every=1, **stopping)
+    assert run(untrained(data), data, given, [killed_after(killed)]) is None
+    for _ in range(2):                                 # the second finds a training that has stopped
+        going_on = run(untrained(data), data, given)
+        assert (going_on.training["stopped"], len(going_on.history)) == ("early", len(whole.history))
+        assert same_weights(going_on, whole)
+
+
+def test_training_again_in_the_same_folder_goes_on(data, tmp_path):
+    given = options(max_epochs=3, checkpoint=str(tmp_path))
+    fit = untrained(data)
+    run(fit, data, given)
+    assert len(run(fit, data, given).history) == 6
+    whole = untrained(data)
+    for _ in range(2):
+        train(whole, data, options(max_epochs=3))
+    assert same_weights(fit, whole) and same_history(fit, whole)
+    with pytest.raises(ArchiveError, match="other training"):          # this one began after three epochs
+        begin(untrained(data), data, given)

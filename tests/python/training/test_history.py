@@ -43,3 +43,7 @@ def test_round_trip_through_json(history):
 def test_empty():
     assert len(History()) == 0 and History().to_dict() == {} and History().last("elbo_train") is None
     assert History.from_json(History().to_json()).frame().empty
+
+
+def test_what_is_not_finite_is_no_json_number():
+    assert History({"epoch": [0, 1], "loss": [np.inf, 2.0]}).to_json() == {"epoch": [0, 1], "loss": [None, 2.0]}

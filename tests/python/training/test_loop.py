@@ -17,6 +17,7 @@ from examples import (
 
 from latome.analysis.likelihood import elbo
 from latome.backend import torch
+from latome.data.registry import open_data
 from latome.errors import FieldError, QueryError, TrainingError
 from latome.fit import conclude, start, train
 from latome.modules.scvi import ScviSettings
@@ -352,3 +353,30 @@ def test_an_interrupt_between_two_slices_keeps_the_model(data):
     assert fit.training["stopped"] == "interrupted" and fit.trained
     assert 2 <= len(fit.history) < 200
     assert not fit.module.training
+
+
+def test_training_again_goes_on_warming_up(data):
+    """Over epochs and over steps alike."""
+    for warm_up in ({"n_epochs_kl_warmup": 4}, {"n_epochs_kl_warmup": None, "n_steps_kl_warmup": 10}):
+        fit = untrained(data)
+        for _ in range(2):
+            train(fit, data, options(max_epochs=2, **warm_up))
+        weights = fit.history.to_dict()["kl_weight"]
+        assert (np.diff(weights) > 0).all(), (warm_up, weights)
+
+
+@pytest.mark.parametrize("other", [{"continuous": ("library",)}, {"categorical": ("cell_type", "kit")}])
+def test_data_of_other_covariates_are_refused(other):
+    roles = {"categorical": ("kit", "cell_type"), "continuous": ("age",)}
+    fit = untrained(opened(**roles))
+    with pytest.raises(QueryError, match="not opened against this model"):
+        start(fit, opened(**(roles | other)), options())
+
+
+def test_a_batch_without_cells_keeps_its_library_prior():
+    adata = small_data()
+    fit = trained(opened(adata), ScviSettings(12, 3, use_observed_lib_size=False), max_epochs=1)
+    before = fit.module.library_mean.clone()
+    one = adata[adata.obs["batch"] == fit.registry.batch_categories[0]].copy()
+    train(fit, open_data(one, registry=fit.registry), options(max_epochs=1))
+    torch.testing.assert_close(fit.module.library_mean, before)

@@ -97,3 +97,13 @@ def test_the_buffer_is_rebuilt_when_a_model_is_trained_again():
     other.module.double().float()
     assert same_weights(train(one, data, more), train(other, data, more))
     assert not same_weights(one, untrained(data))
+
+
+def test_memory_goes_to_the_device_of_the_parameters():
+    trained_model, elsewhere = network(), network().to("meta")
+    flat = FlatAdam(trained_model.parameters(), lr=0.02, eps=0.01, weight_decay=0.0)
+    loss_of(trained_model, 0).backward()
+    flat.step()
+    other = FlatAdam(elsewhere.parameters(), lr=0.02, eps=0.01, weight_decay=0.0)
+    other.load_state(flat.state())
+    assert other.state()["exp_avg"].device.type == "meta"
