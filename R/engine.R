@@ -38,13 +38,8 @@ start_engine <- function(call) {
   bridge <- tryCatch(
     reticulate::import_from_path("latome.bridge", path = engine_folder(), convert = FALSE),
     error = function(e) {
-      abort_latome(paste0("The Python engine does not start: ", trimws(conditionMessage(e))),
-        if (is.null(python$path)) {
-          "reticulate could not prepare a Python. Restart R and run latome::install_latome()."
-        } else {
-          paste0("The Python is ", python$path, " (", python$how, "). Restart R and try that of ",
-            "latome::install_latome(), or name another by options(latome.python = ).")
-        },
+      text <- trimws(conditionMessage(e))
+      abort_latome(paste0("The Python engine does not start: ", text), start_hint(text, python),
         kind = "EngineError", field = "python", call = call)
     }
   )
@@ -57,6 +52,20 @@ start_engine <- function(call) {
 #' @noRd
 is_bound <- function(python) {
   !python$how %in% c("latome.python", "install_latome()", "found by reticulate")
+}
+
+#' What to do when a Python that looked right does not start inside R.
+#' @noRd
+start_hint <- function(text, python) {
+  if (is.null(python$path)) {
+    return("reticulate could not prepare a Python. Restart R and run latome::install_latome().")
+  }
+  if (grepl("shared library|libpython", text, ignore.case = TRUE)) {
+    return(paste0("The Python at ", python$path, " has no shared library that R could load. On Debian and Ubuntu ",
+      "install the one of its version, such as libpython3.11, with apt; then restart R."))
+  }
+  paste0("The Python is ", python$path, " (", python$how, "). Restart R and try that of ",
+    "latome::install_latome(), or name another by options(latome.python = ).")
 }
 
 engine_folder <- function() system.file("python", package = "latome", mustWork = TRUE)

@@ -118,6 +118,10 @@ model_lines <- function(x) {
     if (length(columns)) paste0("Columns: ", paste(names(columns), columns, sep = " = ", collapse = ", ")),
     training_line(x),
     if (length(loss)) paste0("Loss (negative ELBO, nats a cell): ", paste(loss, collapse = ", ")),
+    if (is_number(facts$kl_weight) && facts$kl_weight < 1) {
+      paste0("The weight of the KL divergence had risen to ", format(facts$kl_weight, digits = 2),
+        " (n_epochs_kl_warmup of training_options())")
+    },
     if (!is.null(x$file)) paste0("Weights in file ", x$file)
   )
 }

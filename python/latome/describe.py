@@ -34,5 +34,6 @@ def describe_fit(fit, latent=None):
         "epochs": len(fit.history), "stopped": training.get("stopped"), "seconds": training.get("seconds"),
         "device": training.get("device"), "threads": training.get("threads"), "n_parameters": fit.n_parameters,
         "elbo_train": fit.history.last("elbo_train"), "elbo_validation": fit.history.last("elbo_validation"),
+        "kl_weight": fit.history.last("kl_weight"),
         "z_sd": None if latent is None else [float(sd) for sd in np.std(latent, axis=0)],
     }

@@ -102,3 +102,10 @@ test_that("a forked child answers instead of waiting for threads it has not got"
   if (is.null(answer)) tools::pskill(job$pid)
   expect_equal(answer, fit$latent, tolerance = 1e-5)
 })
+
+test_that("a Python that cannot be loaded into R is told apart from one that is merely wrong", {
+  python <- list(path = "/usr/bin/python3", how = "RETICULATE_PYTHON")
+  expect_match(start_hint("Python shared library not found, Python bindings not loaded.", python), "libpython")
+  expect_match(start_hint("No module named 'x'", python), "install_latome()", fixed = TRUE)
+  expect_match(start_hint("anything", list(path = NULL, how = "py_require()")), "install_latome()", fixed = TRUE)
+})

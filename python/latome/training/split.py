@@ -12,10 +12,10 @@ DEFAULT_TRAIN_SIZE = 0.9
 
 
 def split_cells(n, options, seed):
-    """(training rows, validation rows) of n cells, sorted as drawn.
+    """(training rows, validation rows) of n cells, in the order drawn.
 
     Validation takes the first rows of a permutation, training the next: numpy's RandomState(seed), as in
-    the reference text, so the same seed splits alike there and here.
+    the reference text, so the same seed splits alike there and here. Unshuffled, the order is that of the cells.
     """
     train_size = DEFAULT_TRAIN_SIZE if options.train_size is None else options.train_size
     if options.train_size is None and options.validation_size is not None:
@@ -30,6 +30,4 @@ def split_cells(n, options, seed):
         raise SettingError("early_stopping", problem="Early stopping watches validation cells, but there are none.",
                            hint="Choose train_size below 1, or switch early stopping off.")
     order = np.random.RandomState(seed % 2**32).permutation(n) if options.shuffle_set_split else np.arange(n)
-    if not options.shuffle_set_split:                  # in order: training comes first
-        return order[:n_train], order[n_train:n_train + n_validation]
     return order[n_validation:n_validation + n_train], order[:n_validation]

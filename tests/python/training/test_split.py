@@ -35,9 +35,10 @@ def test_validation_takes_the_first_of_numpys_permutation(seed):
     assert rows.tolist() == order[10:10 + math.ceil(0.7 * 50)].tolist()
 
 
-def test_in_order_training_comes_first():
-    rows, validation = split_cells(20, TrainingOptions(train_size=0.7, validation_size=0.2, shuffle_set_split=False), 0)
-    assert rows.tolist() == list(range(14)) and validation.tolist() == list(range(14, 18))
+def test_in_order_validation_comes_first_too():
+    """As in scvi-tools 1.4, where 137 cells give validation 0 to 12 and training 13 to 136."""
+    rows, validation = split_cells(137, TrainingOptions(shuffle_set_split=False), 0)
+    assert validation.tolist() == list(range(13)) and rows.tolist() == list(range(13, 137))
 
 
 def test_the_callers_generator_is_left_alone():
