@@ -108,6 +108,8 @@ def write_latent(arguments):
     fit = read_model(arguments.folder)
     adata = open_file(arguments.data)
     data = open_data(adata, registry=fit.registry)
+    if not fit.trained:
+        print("warning: the model has not been trained: its answers mean nothing yet.", file=sys.stderr)
     z = latent(fit.module, data)                                        # (n, k)
     try:
         write_table(output, z, adata, fit.kind)

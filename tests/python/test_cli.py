@@ -10,7 +10,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
-from examples import SMALL, opened, small_data, trained
+from examples import SMALL, opened, small_data, trained, untrained
 
 import latome
 from latome.analysis.latent import latent
@@ -156,3 +156,9 @@ def test_the_warm_up_over_steps_can_be_asked_for(file, tmp_path):
     folder = str(tmp_path / "model")
     assert main(["train", file, folder, *QUICK, "--n-epochs-kl-warmup", "None", "--n-steps-kl-warmup", "2"]) == 0
     assert archive.load(folder).history.to_dict()["kl_weight"][-1] == 1.0
+
+
+def test_an_untrained_model_is_doubted(file, tmp_path, capsys):
+    archive.save(untrained(), tmp_path / "model")
+    assert main(["latent", str(tmp_path / "model"), file, str(tmp_path / "z.npy")]) == 0
+    assert "warning: the model has not been trained" in capsys.readouterr().err
