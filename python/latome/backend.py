@@ -6,19 +6,17 @@ Set LATOME_NO_DEEPBIND=1 to switch this off (a preloaded memory allocator may ne
 
 GNU OpenMP's threads spin while they wait for each other. On a machine that does anything else at the same
 time that is ruinous (a training step was seen to take 1700 ms instead of 32), so they are told to sleep soon. Where
-OpenMP was loaded before us, as in R, it no longer listens; but it also spins briefly whenever it keeps more
-threads than there are cores, so there one idle team of threads is kept.
+OpenMP was loaded before us, as in R, it no longer listens: `long_spins` says so (see training/contention.py).
 """
 
 import ctypes
 import importlib
 import os
 import sys
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["borrowed_blas", "torch"]
+__all__ = ["borrowed_blas", "long_spins", "torch"]
 
 USER_WAITS = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}      # how the user wants OpenMP to wait
 SPINS = "5000"                                         # some microseconds: as long as a wake-up takes
@@ -53,19 +51,6 @@ def _openmp_is_loaded():
         return False
 
 
-def _keep_idle_team():
-    """Park a thread whose team of OpenMP threads sleeps for as long as the process lives."""
-    ready = threading.Event()
-
-    def park():
-        torch.ones(1 << 20).mul_(2.0)                  # one parallel region makes the team
-        ready.set()
-        threading.Event().wait()
-
-    threading.Thread(target=park, name="latome-idle-team", daemon=True).start()
-    ready.wait()
-
-
 def _import_torch():
     deepbind = 0 if os.environ.get("LATOME_NO_DEEPBIND") else getattr(os, "RTLD_DEEPBIND", 0)
     if not deepbind or not hasattr(sys, "setdlopenflags"):
@@ -80,8 +65,7 @@ def _import_torch():
 
 #: True when torch was loaded before latome in a process with a global BLAS: products may be slow.
 borrowed_blas = "torch" in sys.modules and _global_blas()
-_late = "torch" not in sys.modules and _openmp_is_loaded() and not USER_WAITS & set(os.environ)
+#: True when OpenMP's threads spin for milliseconds before they sleep, and nothing said here can change it.
+long_spins = _openmp_is_loaded() and not USER_WAITS & set(os.environ)
 with _short_spin():
     torch = _import_torch()
-if _late:
-    _keep_idle_team()

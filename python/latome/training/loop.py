@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latome.backend import torch
+from latome.backend import long_spins, torch
 from latome.data.minibatches import Minibatches
 from latome.errors import TrainingError
 from latome.training.adversary import Adversary, named
+from latome.training.contention import Contention
 from latome.training.history import History
 from latome.training.optimizer import FlatAdam
 from latome.training.options import default_epochs
@@ -64,6 +65,8 @@ class Trainer:
         self.state, self.seconds = "running", 0.0
         self.stopping = EarlyStopping(options)
         self.random = RandomStream(seed, self.device)
+        threads = options.threads or torch.get_num_threads()
+        self.contention = Contention(threads, watch=long_spins and self.device.type == "cpu")
         module.to(self.device).train()
         module.prepare(data, self.train_rows)
         self.batches = Minibatches(data, self.train_rows, options.batch_size, self.device)
@@ -83,7 +86,7 @@ class Trainer:
 
     def advance(self, seconds=None):
         """Train for about `seconds` (None: to the end) and return a `Progress`."""
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         try:
             with ExitStack() as stack:
                 stack.enter_context(use_threads(self.options.threads))
@@ -96,7 +99,11 @@ class Trainer:
         except KeyboardInterrupt:
             self.interrupt()
         finally:
-            self.seconds += time.perf_counter() - began
+            taken = time.perf_counter() - began
+            self.seconds += taken
+            self.contention.note(taken, time.process_time() - worked)
+            if self.state != "running":
+                self.contention.end()
         if self.state != "running":
             self.module.eval().to("cpu")
         return self.progress()
@@ -115,6 +122,7 @@ class Trainer:
         """End training here, with the model as it is."""
         if self.state == "running":
             self.state = "interrupted"
+            self.contention.end()
             self._end_part_of_epoch()
 
     def progress(self):
