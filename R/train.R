@@ -73,14 +73,14 @@ train <- function(kind, data, settings, arguments, call) {
     as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger,
     keep = "trainer", call = call)
   show <- progress(started, arguments$verbose)
-  repeat {
-    state <- tryCatch({
+  state <- tryCatch({
+    repeat {
       state <- request("advance", started$trainer, 0.05, call = call)
       show(state)
-      state
-    }, interrupt = function(condition) list(state = "interrupted"))
-    if (state$state != "running") break
-  }
+      if (state$state != "running") break
+    }
+    state
+  }, interrupt = function(condition) list(state = "interrupted"))
   trained <- request("finish", started$trainer, call = call)
   show(NULL)
   if (state$state == "interrupted") {

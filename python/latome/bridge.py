@@ -31,6 +31,10 @@ from latome.training.session import RandomStream, use_threads
 __all__ = ["advance", "anndata", "describe", "elbo", "finish", "latent", "read_model", "select_genes", "start",
            "status", "write_model"]
 
+INTERRUPT = {"ok": False, "kind": "Interrupt", "field": None, "problem": "Interrupted.", "hint": ""}
+#: reticulate before 1.41 handles SIGINT by an R function; one Ctrl-C in seven comes out of it as this RuntimeError
+CTRL_C_SEEN_BY_RETICULATE = "(Unknown exception occurred)"
+
 
 def answers(function):
     """Turn a function's dict, or its error, into an answer."""
@@ -43,11 +47,13 @@ def answers(function):
             return {"ok": False, "kind": type(error).__name__, "field": error.field, "problem": error.problem,
                     "hint": error.hint}
         except KeyboardInterrupt:
-            return {"ok": False, "kind": "Interrupt", "field": None, "problem": "Interrupted.", "hint": ""}
+            return dict(INTERRUPT)
         except MemoryError:
             return {"ok": False, "kind": "MemoryError", "field": None, "problem": "The machine is out of memory.",
                     "hint": "Use fewer genes or cells, or a smaller batch_size."}
         except Exception as error:  # noqa: BLE001 (the border: whatever it is must reach R as a value)
+            if str(error) == CTRL_C_SEEN_BY_RETICULATE:
+                return dict(INTERRUPT)
             return {"ok": False, "kind": type(error).__name__, "field": None,
                     "problem": f"The engine failed: {type(error).__name__}: {error}",
                     "hint": "This is a defect of latome; please report it.", "trace": traceback.format_exc()}

@@ -208,6 +208,21 @@ def test_an_interrupt_is_a_state_and_the_model_is_kept(data, monkeypatch):
     assert ended["summary"]["stopped"] == "interrupted" and ended["latent"].shape == (90, 3)
 
 
+def test_an_interrupt_in_the_guise_of_an_error_keeps_the_model(data, monkeypatch):
+    trainer = good(start(data))["trainer"]
+    for _ in range(4):
+        good(bridge.advance(trainer, 0.0))
+
+    def disguised(module, *arguments):
+        raise RuntimeError("(Unknown exception occurred)")
+
+    monkeypatch.setattr(type(trainer.module), "loss", disguised)
+    assert bridge.advance(trainer, 0.0)["kind"] == "Interrupt"
+    ended = good(bridge.finish(trainer))
+    assert ended["summary"]["stopped"] == "interrupted" and np.isfinite(ended["latent"]).all()
+    assert len(ended["history"]["epoch"]) >= 1
+
+
 def test_files(data, tmp_path):
     ended = run(data)
     model = {"document": ended["document"], "weights": bytes(ended["weights"])}
@@ -271,7 +286,8 @@ def test_divergence_is_a_value_and_the_last_sound_model_is_kept(data):
 
 @pytest.mark.parametrize(("error", "kind", "said"), [
     (MemoryError(), "MemoryError", "out of memory"), (ZeroDivisionError("by nought"), "ZeroDivisionError", "by nought"),
-    (KeyboardInterrupt(), "Interrupt", "Interrupted")])
+    (KeyboardInterrupt(), "Interrupt", "Interrupted"),
+    (RuntimeError("(Unknown exception occurred)"), "Interrupt", "Interrupted")])
 def test_what_nobody_foresaw_is_a_value_too(monkeypatch, error, kind, said):
     def failing():
         raise error
