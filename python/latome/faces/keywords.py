@@ -38,7 +38,7 @@ def training_options(arguments):
             if name in known:
                 options[name] = value
             elif name in IGNORED:
-                warnings.warn(f"`{name}` changes nothing here and is ignored.", stacklevel=4)
+                warnings.warn(f"`{name}` changes nothing here and is ignored.", stacklevel=3)
             else:
                 close = difflib.get_close_matches(name, known | IGNORED, n=1)
                 raise SettingError(name, problem=f"{where} has no argument `{name}`.",
