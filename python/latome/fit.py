@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from latome.backend import torch
-from latome.data.minibatches import Minibatches
 from latome.errors import FieldError, QueryError, SettingError
 from latome.modules import CATALOGUE, find
 from latome.protocol import Module
@@ -142,8 +141,3 @@ def train(fit, data, options=None, *, callbacks=(), progress=None):
 def fit(settings, data, options=None, *, seed=0, **more):
     """`initialise`, then `train`."""
     return train(initialise(settings, data, seed=seed), data, options, **more)
-
-
-def probe(data, n=7):
-    """A minibatch of the first n cells, for tests and tools."""
-    return next(iter(Minibatches(data, range(min(n, data.n_cells)), n)))

@@ -3,6 +3,7 @@
 import numpy as np
 
 from latome.backend import torch
+from latome.data.minibatches import Minibatches
 from latome.data.registry import Columns, open_data
 from latome.data.simulate import simulate
 from latome.fit import fit, initialise
@@ -59,3 +60,8 @@ def same_history(one, other):
 def random_state():
     """The state of the caller's own generators."""
     return torch.get_rng_state().numpy().copy(), np.random.get_state()[1].copy()
+
+
+def probe(data, n=7):
+    """A minibatch of the first n cells."""
+    return next(iter(Minibatches(data, range(min(n, data.n_cells)), n)))

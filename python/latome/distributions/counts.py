@@ -88,15 +88,15 @@ class _Counts:
             log_mean=self.log_mean_, log_theta=self.log_theta, gate=self.gate,
         )
 
-    def _draw(self, rate, genes):
-        rate = rate if genes is None else rate[..., genes]
-        return torch.poisson(rate.clamp_max(LARGEST_RATE))
+    def _of(self, values, genes):
+        return values if genes is None else values[..., genes]
 
-    def _gamma_rate(self, genes):
-        """Rates (..., m, g) drawn from Gamma(theta, theta / mu): the NB is their Poisson."""
-        rate = self.rate if genes is None else self.rate[..., genes]
-        theta = (self.theta if genes is None else self.theta[..., genes]).expand_as(rate)
-        return torch._standard_gamma(theta.contiguous()) * rate / theta
+    def _draw_negative_binomial(self, genes):
+        """Counts (..., m, g): a Poisson whose rate is drawn from Gamma(theta, theta / mu)."""
+        rate = self._of(self.rate, genes)
+        theta = self._of(self.theta, genes).expand_as(rate)
+        rate = torch._standard_gamma(theta.contiguous()) * rate / theta
+        return torch.poisson(rate.clamp_max(LARGEST_RATE))
 
 
 class NegativeBinomial(_Counts):
@@ -118,7 +118,7 @@ class NegativeBinomial(_Counts):
 
     def sample(self, genes=None):
         """Counts (..., m, g) drawn from the distribution, of all genes or of those indexed by `genes`."""
-        return torch.poisson(self._gamma_rate(genes).clamp_max(LARGEST_RATE))
+        return self._draw_negative_binomial(genes)
 
 
 class ZeroInflatedNegativeBinomial(_Counts):
@@ -145,9 +145,8 @@ class ZeroInflatedNegativeBinomial(_Counts):
 
     def sample(self, genes=None):
         """Counts (..., m, g) drawn from the distribution, of all genes or of those indexed by `genes`."""
-        counted = torch.poisson(self._gamma_rate(genes).clamp_max(LARGEST_RATE))
-        gate = self.gate if genes is None else self.gate[..., genes]
-        return counted * torch.bernoulli((-gate).sigmoid().expand_as(counted))
+        counted = self._draw_negative_binomial(genes)
+        return counted * torch.bernoulli((-self._of(self.gate, genes)).sigmoid().expand_as(counted))
 
 
 class Poisson(_Counts):
@@ -168,4 +167,4 @@ class Poisson(_Counts):
 
     def sample(self, genes=None):
         """Counts (..., m, g) drawn from the distribution, of all genes or of those indexed by `genes`."""
-        return self._draw(self.rate, genes)
+        return torch.poisson(self._of(self.rate, genes).clamp_max(LARGEST_RATE))

@@ -2,7 +2,7 @@
 
 `Trainer.advance(seconds)` trains for about that long and comes back, so that whoever drives it (R, a
 progress bar, a command line) stays in charge; a keyboard interrupt ends training after the current step
-and leaves the model as trained so far. Nothing is read from the device between the ends of epochs.
+and leaves the model as trained so far. Losses are summed on the device and read at the end of an epoch.
 """
 
 import time
@@ -216,8 +216,8 @@ class Trainer:
             row |= self._validate()
             row["elbo_validation"] += kl_global / len(self.train_rows)
         self._refuse_divergence(row)
+        self.epoch, self.sums = self.epoch + 1, {}     # first: an interrupt here must not record the epoch twice
         self.history.append(row)
-        self.epoch, self.sums = self.epoch + 1, {}
         exhausted = self.options.early_stopping and self.stopping.update(row["epoch"], row)
         stop = any([callback(self) is True for callback in self.callbacks])      # a checkpoint holds the update
         return exhausted or stop

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from cases import make_adata
+from examples import probe
 
 from latome.analysis.expression import normalized_expression
 from latome.analysis.latent import latent, latent_moments
@@ -15,7 +16,7 @@ from latome.backend import torch
 from latome.data.registry import open_data
 from latome.describe import describe_fit, describe_model
 from latome.errors import SettingError
-from latome.fit import initialise, probe, start, train
+from latome.fit import initialise, start, train
 from latome.io.archive import load, pack, save, unpack
 from latome.protocol.settings import describe_settings
 from latome.training.optimizer import FlatAdam

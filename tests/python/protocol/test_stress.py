@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from examples import probe
 from shapes import AnnotationShaped, SmallSettings, SpotShaped, TotalShaped
 
 from latome.analysis.latent import latent
@@ -11,7 +12,7 @@ from latome.backend import torch
 from latome.data.registry import Columns, open_data
 from latome.data.simulate import simulate
 from latome.errors import FieldError
-from latome.fit import fit, initialise, probe, start, train
+from latome.fit import fit, initialise, start, train
 from latome.modules.scvi import ScviSettings
 from latome.training.options import TrainingOptions
 
