@@ -101,6 +101,7 @@ def start(fit, data, options=None, callbacks=()):
     if _layout(data.registry) != _layout(fit.registry):
         raise QueryError("genes", problem="The data were not opened against this model's registry.",
                          hint="Open them with open_data(adata, registry=fit.registry).")
+    data.require_counts("Training")
     options = options or TrainingOptions()
     return Trainer(fit.module, data, options, seed=fit.seed, history=fit.history, callbacks=callbacks)
 

@@ -170,7 +170,7 @@ TABLE = {
     "a row that is not there": (lambda c: latent(untrained().module, opened(), indices=[90]), QueryError,
                                 "outside 0 to 89", "count from 0"),
     "an unknown batch to decode": (lambda c: normalized_expression(untrained().module, opened(), transform_batch="x"),
-                                   QueryError, "no batch 'x'", "Batches: 'batch_1'"),
+                                   QueryError, "no batch 'x'", "There is 'batch_1'"),
     "data of other genes": (other_genes, QueryError, "not opened against this model", "registry=fit.registry"),
     # settings
     "no latent": (lambda c: ScviSettings.make(n_latent=0), SettingError, "`n_latent` cannot be 0", "at least 1"),

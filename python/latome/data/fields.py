@@ -8,7 +8,7 @@ import pandas as pd
 from latome.data.sources import closest
 from latome.errors import FieldError
 
-__all__ = ["Columns", "categories_of", "continuous_values", "encode", "obsm_values"]
+__all__ = ["Columns", "categories_of", "continuous_values", "encode", "obsm_values", "size_factors"]
 
 UNLABELED = -1                                         # code of a missing label
 
@@ -22,6 +22,7 @@ class Columns:
     layer : layer of raw counts; None for X.
     batch, labels : a column of obs each, or None.
     categorical, continuous : further covariates, columns of obs.
+    size_factor : column of obs with the size of each cell, instead of its total count; None for the total.
     obsm : pairs (name in the model, key of obsm), for matrices such as protein counts.
     """
 
@@ -31,6 +32,7 @@ class Columns:
     categorical: tuple = ()
     continuous: tuple = ()
     obsm: tuple = ()
+    size_factor: str | None = None
 
     def __post_init__(self):
         for name in ("categorical", "continuous"):
@@ -134,6 +136,19 @@ def continuous_values(obs, names):
             raise FieldError("continuous", problem=f"Column '{name}' has missing or infinite values.",
                              hint="Fill them in, or remove those cells.")
     return out
+
+
+def size_factors(obs, name):
+    """(n,) float32 of a column of positive numbers."""
+    values = column(obs, name, "size_factor")
+    if not pd.api.types.is_numeric_dtype(values) or pd.api.types.is_bool_dtype(values):
+        raise FieldError("size_factor", problem=f"Column '{name}' is of type {values.dtype}, not numeric.",
+                         hint="Size factors are positive numbers, one a cell.")
+    factors = values.to_numpy(dtype=np.float64, na_value=np.nan).astype(np.float32)
+    if not (np.isfinite(factors) & (factors > 0)).all():
+        raise FieldError("size_factor", problem=f"Column '{name}' has values that are missing, infinite or not "
+                         "positive.", hint="Size factors are positive numbers, one a cell.")
+    return factors
 
 
 def obsm_values(adata, key):

@@ -5,7 +5,7 @@ import numpy as np
 from latome.backend import torch
 from latome.kernels.sparse import SparseCounts
 
-__all__ = ["Minibatches", "minibatch_bounds"]
+__all__ = ["Minibatches", "covariates_of", "minibatch_bounds"]
 
 BLOCK = 4096                                           # cells gathered at a time
 SMALLEST = 3                                           # batch normalisation needs more than one cell
@@ -21,11 +21,30 @@ def minibatch_bounds(n, size):
     return list(zip([0, *stops], stops, strict=False))
 
 
+def _columns(data):
+    """{name: tensor of all cells} of everything but the counts."""
+    columns = {"total": data.totals, "batch": data.codes["batch"], "labels": data.codes["labels"],
+               "categories": data.categories, "continuous": data.continuous, **data.arrays}
+    if data.size_factor is not None:
+        columns["size_factor"] = data.size_factor
+    for name, (mean, variance) in data.stored.items():
+        columns |= {f"stored_{name}_mean": mean, f"stored_{name}_variance": variance}
+    return {name: torch.from_numpy(values) for name, values in columns.items()}
+
+
+def covariates_of(data, rows, device="cpu"):
+    """What a minibatch of these rows (m,) holds beside its counts: enough to decode latents."""
+    index = torch.from_numpy(np.array(rows, dtype=np.int64))
+    return {name: values[index].to(device) for name, values in _columns(data).items()} | {"index": index.to(device)}
+
+
 class Minibatches:
     """Cells of a dataset in minibatches, each a dict:
 
-    "x" SparseCounts (m, g) · "batch", "labels" (m,) int64 · "categories" (m, 1 + c) int64 ·
-    "continuous" (m, d) float32 · "index" (m,) int64, rows of the dataset · matrices by name, (m, p).
+    "x" SparseCounts (m, g) · "total" (m,) float32, library size · "batch", "labels" (m,) int64 ·
+    "categories" (m, 1 + c) int64 · "continuous" (m, d) float32 · "index" (m,) int64, rows of the dataset ·
+    "size_factor" (m,) where there are any · matrices by name, (m, p) · of minified data the stored posterior,
+    "stored_z_mean" and "stored_z_variance" (m, k).
 
     Arguments
     ---------
@@ -40,13 +59,7 @@ class Minibatches:
         self.rows = np.asarray(rows, dtype=np.int64)
         self.bounds = minibatch_bounds(len(self.rows), size)
         self.device = device
-        self.columns = {
-            "batch": torch.from_numpy(data.codes["batch"]),
-            "labels": torch.from_numpy(data.codes["labels"]),
-            "categories": torch.from_numpy(data.categories),
-            "continuous": torch.from_numpy(data.continuous),
-            **{name: torch.from_numpy(values) for name, values in data.arrays.items()},
-        }
+        self.columns = _columns(data)
 
     def __len__(self):
         return len(self.bounds)

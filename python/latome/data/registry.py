@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from latome.data.fields import Columns, categories_of, continuous_values, encode, obsm_values
+from latome.data.fields import Columns, categories_of, continuous_values, encode, obsm_values, size_factors
+from latome.data.minified import stored_posterior
 from latome.data.sources import CountSource, count_matrix
 from latome.errors import FieldError, QueryError
 
@@ -85,6 +86,10 @@ class Dataset:
     categories : (n, 1 + c) int64, the batch and the categorical covariates.
     continuous : (n, d) float32.
     arrays : {name: (n, p) float32}.
+    totals : (n,) float32, library sizes: the total counts, or what minified data remember of them.
+    size_factor : (n,) float32, or None.
+    stored : {"z": (means (n, k), variances (n, k))} float32 of minified data, else {}.
+    has_counts : whether `source` holds the counts; minified data may have none.
     warnings : what was found and can be lived with, in words.
     """
 
@@ -95,7 +100,17 @@ class Dataset:
     categories: np.ndarray
     continuous: np.ndarray
     arrays: dict
-    warnings: list
+    totals: np.ndarray
+    size_factor: np.ndarray | None = None
+    stored: dict = field(default_factory=dict)
+    has_counts: bool = True
+    warnings: list = field(default_factory=list)
+
+    def require_counts(self, what):
+        """A QueryError where the data hold no counts, which `what` needs."""
+        if not self.has_counts:
+            raise QueryError("adata", problem=f"{what} needs counts, and the data are minified: they hold none.",
+                             hint="Give the data with their counts: adata=..., or minify with counts.")
 
     @property
     def n_cells(self):
@@ -136,15 +151,24 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
     chosen = list(registry.genes) if registry else genes
     where, chosen = _locate_genes(adata.var_names, chosen, for_query=registry is not None)
     source = source.genes(where)
-    source.check(allow_noninteger)
-    _refuse_empty_cells(source)
+    minified = stored_posterior(adata)                                  # None, or (kind, means, variances, totals)
     warnings = []
+    if minified is None:
+        source.check(allow_noninteger)
+        totals = source.totals()
+        _refuse_empty_cells(totals, source.shape[1])
+    else:
+        totals = minified.totals
     if registry is None:
         registry = _build_registry(adata, columns, chosen, source, warnings)
     codes, categories = _encode(adata.obs, columns, registry)
     arrays = {name: obsm_values(adata, key)[0] for name, key in columns.obsm}
     continuous = continuous_values(adata.obs, columns.continuous)
-    return Dataset(registry, source, list(adata.obs_names), codes, categories, continuous, arrays, warnings)
+    factors = None if columns.size_factor is None else size_factors(adata.obs, columns.size_factor)
+    stored = {} if minified is None else {"z": (minified.mean, minified.variance)}
+    has_counts = minified is None or minified.with_counts
+    return Dataset(registry, source, list(adata.obs_names), codes, categories, continuous, arrays,
+                   totals.astype(np.float32), factors, stored, has_counts, warnings)
 
 
 def _locate_genes(var_names, genes, for_query):
@@ -176,6 +200,9 @@ def _locate_genes(var_names, genes, for_query):
 
 
 def _refuse_other_roles(columns, known):
+    if (columns.size_factor is None) != (known.size_factor is None):
+        raise FieldError("size_factor", problem=f"The size factor is {columns.size_factor!r}; the model was made with "
+                         f"{known.size_factor!r}.", hint="Name the column of size factors where the model has one.")
     hint = "Leave `columns` out to take the model's, or change them: dataclasses.replace(registry.columns, layer=...)."
     if (columns.batch is None) != (known.batch is None):
         raise FieldError("batch", problem=f"The batch is {columns.batch!r}; the model was made with {known.batch!r}.",
@@ -187,10 +214,10 @@ def _refuse_other_roles(columns, known):
                              hint=hint)
 
 
-def _refuse_empty_cells(source):
-    empty = np.flatnonzero(source.totals() <= 0)
+def _refuse_empty_cells(totals, n_genes):
+    empty = np.flatnonzero(totals <= 0)
     if empty.size:
-        raise FieldError("x", problem=f"{empty.size} cells have no counts in the {source.shape[1]} genes used "
+        raise FieldError("x", problem=f"{empty.size} cells have no counts in the {n_genes} genes used "
                                       f"(the first is cell {empty[0] + 1}).",
                          hint="Remove these cells, or use more genes.")
 

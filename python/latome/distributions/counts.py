@@ -1,32 +1,35 @@
 """Distributions of a cell's counts, over the kernels.
 
-Each is given by logits (..., m, g) and a log library size (..., m, 1), mu = exp(log_library) softmax(logits),
-or by `log_mean` (..., m, g).
+Each is given by logits (..., m, g) and a log library size (..., m, 1), mu = exp(log_library) softmax(logits); by
+`log_rho` (..., m, g), which need not sum to one, and the log library size, mu = exp(log_library + log_rho); or by
+`log_mean` (..., m, g).
 `log_prob` takes a SparseCounts or a dense (m, g) tensor and sums over genes; `mean`, `rho` and `sample`
 are computed only when asked for.
 """
+
+import math
 
 from latome.backend import torch
 from latome.kernels.counts import count_log_prob, nb_at_positive, nb_at_zero
 from latome.kernels.sparse import SparseCounts
 
-__all__ = ["NegativeBinomial", "Poisson", "ZeroInflatedNegativeBinomial"]
+__all__ = ["NegativeBinomial", "NormalCounts", "Poisson", "ZeroInflatedNegativeBinomial"]
 
 LARGEST_RATE = 1e8                                     # a Poisson draw beyond this overflows its sampler
 
 
 class _Counts:
-    """What the three have in common: the mean, and the road to the kernel."""
+    """What they have in common: the mean, and the road to the kernel."""
 
     kind = None
 
-    def __init__(self, *, logits=None, log_library=None, log_mean=None, log_theta=None, gate=None):
-        self.logits, self.log_library, self.log_mean_ = logits, log_library, log_mean
+    def __init__(self, *, logits=None, log_library=None, log_mean=None, log_rho=None, log_theta=None, gate=None):
+        self.logits, self.log_library, self.log_mean_, self.log_rho = logits, log_library, log_mean, log_rho
         self.log_theta, self.gate = log_theta, gate
 
     @property
     def _location(self):
-        return self.logits if self.log_mean_ is None else self.log_mean_
+        return next(place for place in (self.logits, self.log_rho, self.log_mean_) if place is not None)
 
     @property
     def event_shape(self):
@@ -40,10 +43,10 @@ class _Counts:
 
     @property
     def rho(self):
-        """(..., m, g): expression fractions; each cell sums to 1."""
-        if self.log_mean_ is None:
-            return self.logits.softmax(-1)
-        return self.log_mean_.softmax(-1)
+        """(..., m, g): expression fractions; each cell sums to 1, unless they were given as `log_rho`."""
+        if self.log_rho is not None:
+            return self.log_rho.exp()
+        return self._location.softmax(-1)
 
     @property
     def rate(self):
@@ -51,6 +54,11 @@ class _Counts:
         if self.log_mean_ is None:
             return self.rho * self.log_library.exp()
         return self.log_mean_.exp()
+
+    @property
+    def _log_mean(self):
+        """(..., m, g) where the mean is given as a logarithm; None where by logits."""
+        return self.log_mean_ if self.log_rho is None else self.log_rho + self.log_library
 
     @property
     def mean(self):
@@ -76,7 +84,8 @@ class _Counts:
         def pick(value):
             return value[sample] if value is not None and value.dim() == depth else value
 
-        location = {"logits": self.logits, "log_library": self.log_library, "log_mean": self.log_mean_}
+        location = {"logits": self.logits, "log_library": self.log_library, "log_mean": self.log_mean_,
+                    "log_rho": self.log_rho}
         return type(self)(**{name: pick(value) for name, value in location.items()}, **self._parameters(pick))
 
     def _parameters(self, pick):
@@ -85,7 +94,7 @@ class _Counts:
     def _kernel(self, counts):
         return count_log_prob(
             counts, kind=self.kind, logits=self.logits, log_library=self.log_library,
-            log_mean=self.log_mean_, log_theta=self.log_theta, gate=self.gate,
+            log_mean=self._log_mean, log_theta=self.log_theta, gate=self.gate,
         )
 
     def _of(self, values, genes):
@@ -104,8 +113,8 @@ class NegativeBinomial(_Counts):
 
     kind = "nb"
 
-    def __init__(self, *, logits=None, log_library=None, log_mean=None, log_theta):
-        super().__init__(logits=logits, log_library=log_library, log_mean=log_mean, log_theta=log_theta)
+    def __init__(self, *, log_theta, **location):
+        super().__init__(log_theta=log_theta, **location)
 
     def _parameters(self, pick):
         return {"log_theta": pick(self.log_theta)}
@@ -126,10 +135,8 @@ class ZeroInflatedNegativeBinomial(_Counts):
 
     kind = "zinb"
 
-    def __init__(self, *, logits=None, log_library=None, log_mean=None, log_theta, gate):
-        super().__init__(
-            logits=logits, log_library=log_library, log_mean=log_mean, log_theta=log_theta, gate=gate
-        )
+    def __init__(self, *, log_theta, gate, **location):
+        super().__init__(log_theta=log_theta, gate=gate, **location)
 
     @property
     def mean(self):
@@ -154,8 +161,8 @@ class Poisson(_Counts):
 
     kind = "poisson"
 
-    def __init__(self, *, logits=None, log_library=None, log_mean=None):
-        super().__init__(logits=logits, log_library=log_library, log_mean=log_mean)
+    def __init__(self, **location):
+        super().__init__(**location)
 
     def _parameters(self, pick):
         return {}
@@ -168,3 +175,39 @@ class Poisson(_Counts):
     def sample(self, genes=None):
         """Counts (..., m, g) drawn from the distribution, of all genes or of those indexed by `genes`."""
         return torch.poisson(self._of(self.rate, genes).clamp_max(LARGEST_RATE))
+
+
+class NormalCounts(_Counts):
+    """Normal of mean mu and a standard deviation of its own: for values that are no counts, such as normalised ones."""
+
+    kind = "normal"
+
+    def __init__(self, *, log_sd, **location):
+        super().__init__(**location)
+        self.log_sd = log_sd
+
+    @property
+    def sd(self):
+        """(g,) or (..., m, g): standard deviation."""
+        return self.log_sd.exp()
+
+    @property
+    def theta(self):
+        raise AttributeError("a normal distribution has `sd`, no inverse dispersion")
+
+    def _parameters(self, pick):
+        return {"log_sd": pick(self.log_sd)}
+
+    def log_prob(self, x):
+        """(..., m): log-density of x, a SparseCounts or a dense (m, g) tensor, in nats."""
+        return self.elementwise_log_prob(x.dense() if isinstance(x, SparseCounts) else x).sum(-1)
+
+    def elementwise_log_prob(self, x):
+        """(..., m, g): log-density of each value."""
+        square = ((x - self.rate) / self.sd).square()
+        return -0.5 * (square + math.log(2 * math.pi)) - self.log_sd
+
+    def sample(self, genes=None):
+        """Values (..., m, g) drawn from the distribution, of all genes or of those indexed by `genes`."""
+        rate = self._of(self.rate, genes)
+        return rate + self._of(self.sd, genes) * torch.randn_like(rate)

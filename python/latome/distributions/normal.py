@@ -4,7 +4,7 @@ import math
 
 from latome.backend import torch
 
-__all__ = ["DiagonalNormal"]
+__all__ = ["DiagonalNormal", "LogisticNormal"]
 
 
 class DiagonalNormal:
@@ -29,14 +29,22 @@ class DiagonalNormal:
     def stddev(self):
         return self.variance.sqrt()
 
+    def transform(self, z):
+        """The latent (..., k) that a normal variable stands for: itself."""
+        return z
+
     def rsample(self, sample_shape=()):
-        """A draw (*sample_shape, ..., k) through which gradients flow."""
+        """A draw (*sample_shape, ..., k) of the latent, through which gradients flow."""
+        return self.transform(self.rsample_normal(sample_shape))
+
+    def rsample_normal(self, sample_shape=()):
+        """A draw (*sample_shape, ..., k) of the normal variable, through which gradients flow."""
         shape = torch.Size(sample_shape) + torch.broadcast_shapes(self.mean.shape, self.variance.shape)
         noise = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + self.stddev * noise
 
     def log_prob(self, z):
-        """(...,): log-density of z (..., k), summed over latents, in nats."""
+        """(...,): log-density of the normal variable z (..., k), summed over latents, in nats."""
         square = (z - self.mean).square() / self.variance
         return -0.5 * (square + self.variance.log() + math.log(2 * math.pi)).sum(-1)
 
@@ -45,3 +53,17 @@ class DiagonalNormal:
         ratio = self.variance / other.variance
         shift = (self.mean - other.mean).square() / other.variance
         return 0.5 * (ratio - ratio.log() - 1 + shift).sum(-1)
+
+
+class LogisticNormal(DiagonalNormal):
+    """softmax of a `DiagonalNormal`: a latent of k positive shares that sum to 1.
+
+    `mean`, `variance`, `log_prob` and `kl` are those of the normal variable, whose divergence from another is a bound
+    on that of their softmax.
+    """
+
+    __slots__ = ()
+
+    def transform(self, z):
+        """The shares (..., k) that a normal variable stands for."""
+        return z.softmax(-1)

@@ -3,16 +3,25 @@
     z_n    ~ Normal(0, I)                                          cell state            (k,)
     l_n    = log total counts, or ~ Normal(m_batch, v_batch)       log library size      (1,)
     rho_n  = softmax(decoder(z_n, covariates_n))                   expression fractions  (g,)
-    x_ng   ~ ZINB(mean = exp(l_n) rho_ng, theta_g, gate_ng), NB or Poisson
+    x_ng   ~ ZINB(mean = exp(l_n) rho_ng, theta_g, gate_ng), NB, Poisson or Normal
+
+With size factors s_n the mean is s_n softplus(decoder(...)): rho need not sum to one, and no library is used.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from latome.backend import torch
-from latome.distributions import DiagonalNormal, NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from latome.distributions import (
+    DiagonalNormal,
+    LogisticNormal,
+    NegativeBinomial,
+    NormalCounts,
+    Poisson,
+    ZeroInflatedNegativeBinomial,
+)
 from latome.errors import FieldError
 from latome.nn import ExpressionDecoder, NormalEncoder
 from latome.nn.blocks import Inputs
@@ -35,9 +44,16 @@ class ScviSettings(Settings):
     dispersion: Literal["gene", "gene-batch", "gene-label", "gene-cell"] = setting(
         "gene", "Whether the inverse dispersion is one number a gene, a gene and batch, a gene and label, or differs "
         "between cells.")
-    gene_likelihood: Literal["zinb", "nb", "poisson"] = setting("zinb", "Distribution of the counts.")
+    gene_likelihood: Literal["zinb", "nb", "poisson", "normal"] = setting(
+        "zinb", "Distribution of the counts; normal is for values that are no counts, such as normalised ones.")
     use_observed_lib_size: bool = setting(
         True, "Take each cell's total count as its library size, rather than infer it.")
+    latent_distribution: Literal["normal", "ln"] = setting(
+        "normal", "Whether the latent is normal or logistic-normal (shares that sum to 1).")
+    log_variational: bool = setting(True, "Encode log(1 + counts) rather than the counts themselves.")
+    batch_representation: Literal["one-hot", "embedding"] = setting(
+        "one-hot", "Whether each batch has weights of its own in the networks, or a learnt vector that enters them.")
+    embedding_dim: int = setting(5, "Length of that vector.", ge=1)
     encode_covariates: bool = setting(False, "Give the covariates to the encoder too, not to the decoder alone.")
     deeply_inject_covariates: bool = setting(True, "Give categorical covariates to each hidden layer, not to the first "
                                                    "alone.")
@@ -45,6 +61,10 @@ class ScviSettings(Settings):
                                                                 "continuous covariates.")
     use_batch_norm: Where = setting("both", "Which networks have batch normalisation.")
     use_layer_norm: Where = setting("none", "Which networks have layer normalisation.")
+    var_activation: Literal["exp", "softplus"] = setting("exp", "What makes the encoder's variances positive.")
+
+    presets: ClassVar = {"for_mapping": {"encode_covariates": True, "n_layers": 2, "use_batch_norm": "none",
+                                         "use_layer_norm": "both"}}
 
 
 def _refuse_unlabeled(labels):
@@ -64,14 +84,21 @@ class SCVI(Module):
         super().__init__()
         self.settings = settings
         g, sizes, d = registry.n_genes, tuple(registry.category_sizes), registry.n_continuous
+        self.has_size_factor = registry.columns.size_factor is not None
         self.log_theta = self._dispersion(registry)
+        self.embedding = None
+        if settings.batch_representation == "embedding":
+            self.embedding = torch.nn.Embedding(registry.n_batch, settings.embedding_dim)
+            sizes, d = (1, *sizes[1:]), d + settings.embedding_dim     # the batch enters as numbers, not as a category
         seen = Inputs(sizes, d, settings.deeply_inject_covariates, settings.continuous_in == "every")
         encoded = Inputs(sizes, d, settings.deeply_inject_covariates) if settings.encode_covariates else Inputs()
         shape = (settings.n_hidden, settings.n_layers, encoded)
-        block = {"dropout": settings.dropout_rate, **self._norms("encoder")}
-        self.encoder = NormalEncoder(g, settings.n_latent, *shape, **block)
+        block = {"dropout": settings.dropout_rate, "variance": settings.var_activation, **self._norms("encoder")}
+        if settings.latent_distribution == "ln":
+            self.latent_family = LogisticNormal
+        self.encoder = NormalEncoder(g, settings.n_latent, *shape, family=self.latent_family, **block)
         self.library_encoder = None
-        if not settings.use_observed_lib_size:
+        if not (settings.use_observed_lib_size or self.has_size_factor):
             self.library_encoder = NormalEncoder(g, 1, settings.n_hidden, 1, encoded, **block)
             self.register_buffer("library_mean", torch.zeros(registry.n_batch))
             self.register_buffer("library_variance", torch.ones(registry.n_batch))
@@ -102,14 +129,21 @@ class SCVI(Module):
             _refuse_unlabeled(data.codes["labels"])
         if self.library_encoder is not None:
             codes = data.codes["batch"]
-            moments = library_moments(data.source.totals(), codes, self.library_mean.shape[0])
+            moments = library_moments(data.totals, codes, self.library_mean.shape[0])
             present = torch.from_numpy(np.unique(codes))                # a batch without cells keeps what it has
             for prior, values in zip((self.library_mean, self.library_variance), moments, strict=True):
                 prior[present.to(prior.device)] = values[present].to(prior.device)
 
+    def _covariates(self, cells):
+        """The categories (m, 1 + c) and continuous covariates (m, d) that enter the networks."""
+        continuous = cells["continuous"]
+        if self.embedding is not None:
+            continuous = torch.cat([continuous, self.embedding(cells["batch"])], 1)
+        return cells["categories"], continuous
+
     def inference(self, cells):
-        x = cells["x"].log1p()                                          # (m, g); raw counts span five orders
-        covariates = (cells["categories"], cells["continuous"]) if self.settings.encode_covariates else ()
+        x = cells["x"].log1p() if self.settings.log_variational else cells["x"].dense()     # (m, g)
+        covariates = self._covariates(cells) if self.settings.encode_covariates else ()
         posterior = {"z": self.encoder(x, *covariates)}                 # event (k,)
         if self.library_encoder is not None:
             posterior["library"] = self.library_encoder(x, *covariates)  # event (1,)
@@ -119,18 +153,22 @@ class SCVI(Module):
         z = latents["z"]                                                # (..., m, k)
         prior = {"z": standard_normal(z)}
         if self.library_encoder is None:
-            log_library = cells["x"].totals().log().unsqueeze(1)        # (m, 1)
+            size = cells["size_factor" if self.has_size_factor else "total"]
+            log_library = size.log().unsqueeze(1)                       # (m, 1)
         else:
             log_library = latents["library"]                            # (..., m, 1)
             moments = self.library_mean[cells["batch"]], self.library_variance[cells["batch"]]
             prior["library"] = DiagonalNormal(*(moment.unsqueeze(1) for moment in moments))
-        heads = self.decoder(z, cells["categories"], cells["continuous"])
+        heads = self.decoder(z, *self._covariates(cells))
         return Generated({"x": self._counts(heads, log_library, cells)}, prior)
 
     def _counts(self, heads, log_library, cells):
-        logits = heads["logits"]                                        # (..., m, g)
-        if self.settings.gene_likelihood == "poisson":
-            return Poisson(logits=logits, log_library=log_library)
+        place = {"logits": heads["logits"], "log_library": log_library}             # (..., m, g)
+        if self.has_size_factor:
+            place = {"log_rho": log_softplus(heads["logits"]), "log_library": log_library}
+        likelihood = self.settings.gene_likelihood
+        if likelihood == "poisson":
+            return Poisson(**place)
         log_theta = heads["log_theta"] if "log_theta" in heads else self.log_theta
         if self.settings.dispersion == "gene-batch":
             log_theta = log_theta[cells["batch"]]                       # (m, g)
@@ -138,7 +176,13 @@ class SCVI(Module):
             if not self.training:                                       # `prepare` has seen the cells of training
                 _refuse_unlabeled(cells["labels"])
             log_theta = log_theta[cells["labels"]]                      # (m, g)
-        if self.settings.gene_likelihood == "nb":
-            return NegativeBinomial(logits=logits, log_library=log_library, log_theta=log_theta)
-        return ZeroInflatedNegativeBinomial(
-            logits=logits, log_library=log_library, log_theta=log_theta, gate=heads["gate"])
+        if likelihood == "normal":
+            return NormalCounts(log_sd=log_theta, **place)
+        if likelihood == "nb":
+            return NegativeBinomial(log_theta=log_theta, **place)
+        return ZeroInflatedNegativeBinomial(log_theta=log_theta, gate=heads["gate"], **place)
+
+
+def log_softplus(x):
+    """log(log(1 + exp(x))), which is x itself far below zero."""
+    return torch.where(x < -15, x, torch.nn.functional.softplus(x.clamp_min(-15)).log())

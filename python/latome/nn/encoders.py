@@ -9,6 +9,9 @@ __all__ = ["NormalEncoder"]
 SMALLEST_VARIANCE = 1e-4
 
 
+ACTIVATIONS = {"exp": torch.exp, "softplus": torch.nn.functional.softplus}
+
+
 class NormalEncoder(torch.nn.Module):
     """q(z | x) = Normal(mean(h), exp(log_variance(h)) + 1e-4), with h a fully connected network of x.
 
@@ -16,15 +19,18 @@ class NormalEncoder(torch.nn.Module):
     ---------
     n_in, n_out : widths of x and z.
     n_hidden, n_layers, inputs, **block : of the `FullyConnected` network.
+    family : the distribution, `DiagonalNormal` or `LogisticNormal`.
+    variance : "exp" or "softplus", what makes the variance positive.
     """
 
-    def __init__(self, n_in, n_out, n_hidden, n_layers, inputs=None, **block):
+    def __init__(self, n_in, n_out, n_hidden, n_layers, inputs=None, *, family=DiagonalNormal, variance="exp", **block):
         super().__init__()
+        self.family, self.positive = family, ACTIVATIONS[variance]
         self.hidden = FullyConnected(n_in, n_hidden, n_layers, inputs, **block)
         self.mean = torch.nn.Linear(n_hidden, n_out)
         self.log_variance = torch.nn.Linear(n_hidden, n_out)
 
     def forward(self, x, categories=None, continuous=None):
-        """A DiagonalNormal over (m, n_out) from x (m, n_in)."""
+        """A distribution of the family over (m, n_out) from x (m, n_in)."""
         h = self.hidden(x, categories, continuous)                      # (m, h)
-        return DiagonalNormal(self.mean(h), self.log_variance(h).exp() + SMALLEST_VARIANCE)
+        return self.family(self.mean(h), self.positive(self.log_variance(h)) + SMALLEST_VARIANCE)

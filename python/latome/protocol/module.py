@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from latome.backend import torch
-from latome.distributions import kl_divergence
+from latome.distributions import DiagonalNormal, kl_divergence
 from latome.protocol.terms import Term, Terms
 
 __all__ = ["Generated", "Module"]
@@ -43,6 +43,7 @@ class Module(torch.nn.Module, ABC):
     term_weights : {name of a term: constant factor}, 1 where not named.
     reduction : how a minibatch's per-cell losses become one number: "mean", "sum", or "n_obs" (the mean
         times the number of training cells).
+    latent_family : distribution of z.
     """
 
     title = ""
@@ -53,6 +54,7 @@ class Module(torch.nn.Module, ABC):
     warmed_likelihoods = ()
     term_weights = {}
     reduction = "mean"
+    latent_family = DiagonalNormal
 
     @abstractmethod
     def inference(self, cells):
@@ -60,7 +62,13 @@ class Module(torch.nn.Module, ABC):
 
     @abstractmethod
     def generative(self, latents, cells):
-        """A `Generated` from latents {name: (..., m, k)} and a minibatch."""
+        """A `Generated` from latents {name: (..., m, k)} and a minibatch, whose counts it must not touch."""
+
+    def posterior(self, cells):
+        """{name: distribution}: `inference`, or what minified data remember of it."""
+        if "stored_z_mean" not in cells:
+            return self.inference(cells)
+        return {"z": self.latent_family(cells["stored_z_mean"], cells["stored_z_variance"])}
 
     def prepare(self, data, rows):
         """Called once before training, with the dataset and its training rows (n_train,)."""
@@ -86,7 +94,7 @@ class Module(torch.nn.Module, ABC):
     def draw(self, posterior, draw):
         """{name: value}: a sample of each latent ("sample"), or its mean ("mean")."""
         if draw == "mean":
-            return {name: q.mean for name, q in posterior.items()}
+            return {name: q.transform(q.mean) for name, q in posterior.items()}
         return {name: q.rsample() for name, q in posterior.items()}
 
     def terms(self, cells, draw="sample"):

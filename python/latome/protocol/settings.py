@@ -44,6 +44,9 @@ def setting(default, doc, **bounds):
 class Settings:
     """Base of every settings dataclass: checks each value against its declaration."""
 
+    #: {name: {setting: value}}, settings that go together under one name
+    presets: typing.ClassVar = {}
+
     def __post_init__(self):
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
@@ -56,7 +59,13 @@ class Settings:
 
     @classmethod
     def make(cls, **values):
-        """Settings from keywords; an unknown one is an error that names the nearest."""
+        """Settings from keywords; an unknown one is an error that names the nearest.
+
+        A preset's name with True sets what it stands for, where the keywords do not say otherwise.
+        """
+        for name, preset in cls.presets.items():
+            if check_setting(name, values.pop(name, False), bool, {}):
+                values = {**preset, **values}
         known = [field.name for field in dataclasses.fields(cls)]
         for name in values:
             if name not in known:

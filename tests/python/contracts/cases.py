@@ -31,6 +31,14 @@ CASES = [
         **SMALL, n_layers=2, use_layer_norm="both", use_batch_norm="none", dispersion="gene-cell")),
     Case("scvi-by-label", ScviSettings(
         **SMALL, dispersion="gene-label", continuous_in="first", deeply_inject_covariates=False), EVERYTHING),
+    Case("scvi-normal", ScviSettings(**SMALL, gene_likelihood="normal", var_activation="softplus")),
+    Case("scvi-logistic-normal", ScviSettings(**SMALL, latent_distribution="ln", gene_likelihood="nb"), EVERYTHING),
+    Case("scvi-embedded-batch", ScviSettings(
+        **SMALL, batch_representation="embedding", embedding_dim=4, encode_covariates=True,
+        use_observed_lib_size=False), EVERYTHING),
+    Case("scvi-size-factor", ScviSettings(**SMALL, log_variational=False),
+         Columns(batch="batch", size_factor="size")),
+    Case("scvi-for-mapping", ScviSettings.make(**SMALL, for_mapping=True), EVERYTHING),
 ]
 
 
@@ -40,6 +48,7 @@ def make_adata(n=150, g=40, seed=0):
     generator = np.random.default_rng(seed)
     adata.obs["site"] = generator.choice(["x", "y"], n)
     adata.obs["age"], adata.obs["mito"] = generator.normal(size=n), generator.random(n)
+    adata.obs["size"] = generator.gamma(5, 0.2, size=n)
     return adata
 
 
