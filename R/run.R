@@ -39,6 +39,8 @@
 #' `dispersion = "gene-label"` uses them.
 #' @param categorical_covariates,continuous_covariates names of columns of further covariates to
 #' account for. Continuous ones are used as they are: bring them to a similar scale.
+#' @param size_factor name of a column of positive numbers that scale each cell's expected counts, instead of its
+#' total count; expression is then not a share of the total.
 #' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
 #' `"counts"`. SingleCellExperiment: by default the assay `"counts"`.
 #' @param features the genes to train on: names, or `"all"`. By default the object's own choice
@@ -53,9 +55,16 @@
 #' @param dispersion Whether the inverse dispersion is one number a gene, a gene and batch, a gene
 #' and label, or differs between cells (one of `"gene"`, `"gene-batch"`, `"gene-label"`,
 #' `"gene-cell"`).
-#' @param gene_likelihood Distribution of the counts (one of `"zinb"`, `"nb"`, `"poisson"`).
+#' @param gene_likelihood Distribution of the counts; normal is for values that are no counts, such
+#' as normalised ones (one of `"zinb"`, `"nb"`, `"poisson"`, `"normal"`).
 #' @param use_observed_lib_size Take each cell's total count as its library size, rather than infer
 #' it.
+#' @param latent_distribution Whether the latent is normal or logistic-normal (shares that sum to
+#' 1) (one of `"normal"`, `"ln"`).
+#' @param log_variational Encode log(1 + counts) rather than the counts themselves.
+#' @param batch_representation Whether each batch has weights of its own in the networks, or a
+#' learnt vector that enters them (one of `"one-hot"`, `"embedding"`).
+#' @param embedding_dim Length of that vector (at least 1).
 #' @param encode_covariates Give the covariates to the encoder too, not to the decoder alone.
 #' @param deeply_inject_covariates Give categorical covariates to each hidden layer, not to the
 #' first alone.
@@ -65,6 +74,11 @@
 #' `"both"`, `"none"`).
 #' @param use_layer_norm Which networks have layer normalisation (one of `"encoder"`, `"decoder"`,
 #' `"both"`, `"none"`).
+#' @param var_activation What makes the encoder's variances positive (one of `"exp"`,
+#' `"softplus"`).
+#' @param for_mapping `TRUE` stands for `encode_covariates = TRUE, n_layers = 2L, use_batch_norm =
+#' "none", use_layer_norm = "both"`, where these are not given themselves: a model that new cells
+#' can be mapped onto later.
 #' @param ... not used; an argument that is not known is an error.
 #' @param name name under which the results are stored.
 #' @param training options of training, made by [training_options()].
@@ -96,13 +110,16 @@
 #' seu[["scvi"]]
 #' get_model(seu)
 run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates = NULL,
-                     continuous_covariates = NULL, assay = NULL, layer = NULL, features = NULL,
-                     n_hidden = 128L, n_latent = 10L, n_layers = 1L, dropout_rate = 0.1,
-                     dispersion = "gene", gene_likelihood = "zinb", use_observed_lib_size = TRUE,
+                     continuous_covariates = NULL, size_factor = NULL, assay = NULL, layer = NULL,
+                     features = NULL, n_hidden = 128L, n_latent = 10L, n_layers = 1L,
+                     dropout_rate = 0.1, dispersion = "gene", gene_likelihood = "zinb",
+                     use_observed_lib_size = TRUE, latent_distribution = "normal",
+                     log_variational = TRUE, batch_representation = "one-hot", embedding_dim = 5L,
                      encode_covariates = FALSE, deeply_inject_covariates = TRUE,
                      continuous_in = "every", use_batch_norm = "both", use_layer_norm = "none",
-                     ..., name = "scvi", training = training_options(), seed = 42L,
-                     keep_model = "auto", allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
+                     var_activation = "exp", for_mapping = FALSE, ..., name = "scvi",
+                     training = training_options(), seed = 42L, keep_model = "auto",
+                     allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
   check_no_dots(..., known = names(formals(run_scvi)))
   settings <- list(
     n_hidden = check_whole_number(n_hidden, ge = 1),
@@ -110,19 +127,28 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
     n_layers = check_whole_number(n_layers, ge = 1),
     dropout_rate = check_number(dropout_rate, ge = 0, lt = 1),
     dispersion = check_choice(dispersion, c("gene", "gene-batch", "gene-label", "gene-cell")),
-    gene_likelihood = check_choice(gene_likelihood, c("zinb", "nb", "poisson")),
+    gene_likelihood = check_choice(gene_likelihood, c("zinb", "nb", "poisson", "normal")),
     use_observed_lib_size = check_flag(use_observed_lib_size),
+    latent_distribution = check_choice(latent_distribution, c("normal", "ln")),
+    log_variational = check_flag(log_variational),
+    batch_representation = check_choice(batch_representation, c("one-hot", "embedding")),
+    embedding_dim = check_whole_number(embedding_dim, ge = 1),
     encode_covariates = check_flag(encode_covariates),
     deeply_inject_covariates = check_flag(deeply_inject_covariates),
     continuous_in = check_choice(continuous_in, c("every", "first")),
     use_batch_norm = check_choice(use_batch_norm, c("encoder", "decoder", "both", "none")),
-    use_layer_norm = check_choice(use_layer_norm, c("encoder", "decoder", "both", "none"))
+    use_layer_norm = check_choice(use_layer_norm, c("encoder", "decoder", "both", "none")),
+    var_activation = check_choice(var_activation, c("exp", "softplus"))
   )
+  settings <- use_preset(for_mapping, settings,
+    list(encode_covariates = TRUE, n_layers = 2L, use_batch_norm = "none", use_layer_norm = "both"),
+    names(match.call()))
   arguments <- list(batch = batch, labels = labels,
     categorical_covariates = categorical_covariates,
-    continuous_covariates = continuous_covariates, assay = assay, layer = layer,
-    features = features, name = name, training = training, seed = seed, keep_model = keep_model,
-    allow_noninteger = allow_noninteger, coldata = coldata, verbose = verbose)
+    continuous_covariates = continuous_covariates, size_factor = size_factor, assay = assay,
+    layer = layer, features = features, name = name, training = training, seed = seed,
+    keep_model = keep_model, allow_noninteger = allow_noninteger, coldata = coldata,
+    verbose = verbose)
   run_model("scvi", object, settings, arguments, call = rlang::current_env())
 }
 
@@ -131,24 +157,50 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' Every default is that of the reference text, except that early stopping is on.
 #'
 #' @param max_epochs Passes over the cells; by default 400, fewer beyond 20,000 cells (at least 1).
+#' @param max_steps Steps after which training ends, even within an epoch; alone, it replaces the
+#' default of max_epochs (at least 1).
 #' @param batch_size Cells in a minibatch (at least 3).
+#' @param drop_last Leave out an epoch's last minibatch where it is not full.
+#' @param limit_train_batches Minibatches of an epoch, drawn anew each time: a number of them, or
+#' below 1 a share; by default all (above 0).
+#' @param limit_val_batches Minibatches of a validation, always the same: a number of them, or
+#' below 1 a share; 0 for no validation, by default all (at least 0).
 #' @param train_size Share of the cells to train on; by default 0.9 (above 0 and at most 1).
 #' @param validation_size Share of the cells to validate on; by default the rest (at least 0 and
 #' below 1).
 #' @param shuffle_set_split Split the cells at random rather than in their order.
 #' @param early_stopping Stop when the monitored quantity no longer improves.
-#' @param early_stopping_monitor Quantity that early stopping watches; smaller is better (one of
-#' `"elbo_validation"`, `"reconstruction_loss_validation"`, `"kl_local_validation"`,
+#' @param early_stopping_monitor Quantity that early stopping and keep_best watch; smaller is
+#' better (one of `"elbo_validation"`, `"reconstruction_loss_validation"`, `"kl_local_validation"`,
 #' `"elbo_train"`).
 #' @param early_stopping_patience Epochs without improvement before stopping (at least 1).
 #' @param early_stopping_min_delta Smallest change that counts as an improvement, in nats a cell
 #' (at least 0).
-#' @param early_stopping_warmup_epochs Epochs before early stopping begins to watch (at least 0).
-#' @param check_val_every_n_epoch Epochs between validations; by default 1 with early stopping,
-#' else never (at least 1).
-#' @param lr Learning rate of Adam (above 0).
-#' @param weight_decay L2 penalty, added to the gradient (at least 0).
+#' @param early_stopping_warmup_epochs Epochs before early stopping and keep_best begin to watch
+#' (at least 0).
+#' @param keep_best At the end, give the model the weights of the epoch in which the watched
+#' quantity was best.
+#' @param check_val_every_n_epoch Epochs between validations; by default 1 where something watches
+#' them, else never (at least 1).
+#' @param optimizer Optimiser: Adam adds the L2 penalty to the gradient, AdamW takes it off the
+#' weights (one of `"Adam"`, `"AdamW"`).
+#' @param lr Learning rate (above 0).
+#' @param weight_decay L2 penalty of the weights (at least 0).
 #' @param eps Term added to Adam's denominator (above 0).
+#' @param gradient_clip_val Bound of the gradient; by default none (above 0).
+#' @param gradient_clip_algorithm What it bounds: the norm of the gradient, or each of its values
+#' (one of `"norm"`, `"value"`).
+#' @param reduce_lr_on_plateau Lower the learning rate when lr_scheduler_metric no longer improves.
+#' @param lr_factor Factor by which the learning rate is lowered (above 0 and below 1).
+#' @param lr_patience Epochs without improvement that are borne before the learning rate is lowered
+#' (at least 0).
+#' @param lr_threshold Smallest change that counts as an improvement then, in nats a cell (at least
+#' 0).
+#' @param lr_scheduler_metric Quantity that the learning rate follows; smaller is better (one of
+#' `"elbo_validation"`, `"reconstruction_loss_validation"`, `"kl_local_validation"`).
+#' @param lr_min Learning rate that is not lowered further (at least 0).
+#' @param update_only_decoder Train the decoder alone: the encoder, and so the latent, stays as it
+#' is.
 #' @param n_epochs_kl_warmup Epochs over which the weight of the KL divergence rises (at least 1).
 #' @param n_steps_kl_warmup Steps over which it rises; used when n_epochs_kl_warmup is not set (at
 #' least 1).
@@ -160,17 +212,28 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' @export
 #' @examples
 #' training_options(max_epochs = 100, early_stopping = FALSE)
-training_options <- function(max_epochs = NULL, batch_size = 128L, train_size = NULL,
-                             validation_size = NULL, shuffle_set_split = TRUE,
-                             early_stopping = TRUE, early_stopping_monitor = "elbo_validation",
+training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 128L,
+                             drop_last = FALSE, limit_train_batches = NULL,
+                             limit_val_batches = NULL, train_size = NULL, validation_size = NULL,
+                             shuffle_set_split = TRUE, early_stopping = TRUE,
+                             early_stopping_monitor = "elbo_validation",
                              early_stopping_patience = 45L, early_stopping_min_delta = 0,
-                             early_stopping_warmup_epochs = 0L, check_val_every_n_epoch = NULL,
-                             lr = 0.001, weight_decay = 1e-06, eps = 0.01,
-                             n_epochs_kl_warmup = 400L, n_steps_kl_warmup = NULL,
-                             min_kl_weight = 0, max_kl_weight = 1, device = "auto", threads = NULL) {
+                             early_stopping_warmup_epochs = 0L, keep_best = FALSE,
+                             check_val_every_n_epoch = NULL, optimizer = "Adam", lr = 0.001,
+                             weight_decay = 1e-06, eps = 0.01, gradient_clip_val = NULL,
+                             gradient_clip_algorithm = "norm", reduce_lr_on_plateau = FALSE,
+                             lr_factor = 0.6, lr_patience = 30L, lr_threshold = 0,
+                             lr_scheduler_metric = "elbo_validation", lr_min = 0,
+                             update_only_decoder = FALSE, n_epochs_kl_warmup = 400L,
+                             n_steps_kl_warmup = NULL, min_kl_weight = 0, max_kl_weight = 1,
+                             device = "auto", threads = NULL) {
   options <- list(
     max_epochs = check_whole_number(max_epochs, ge = 1, null = TRUE),
+    max_steps = check_whole_number(max_steps, ge = 1, null = TRUE),
     batch_size = check_whole_number(batch_size, ge = 3),
+    drop_last = check_flag(drop_last),
+    limit_train_batches = check_number(limit_train_batches, gt = 0, null = TRUE),
+    limit_val_batches = check_number(limit_val_batches, ge = 0, null = TRUE),
     train_size = check_number(train_size, le = 1, gt = 0, null = TRUE),
     validation_size = check_number(validation_size, ge = 0, lt = 1, null = TRUE),
     shuffle_set_split = check_flag(shuffle_set_split),
@@ -180,10 +243,22 @@ training_options <- function(max_epochs = NULL, batch_size = 128L, train_size = 
     early_stopping_patience = check_whole_number(early_stopping_patience, ge = 1),
     early_stopping_min_delta = check_number(early_stopping_min_delta, ge = 0),
     early_stopping_warmup_epochs = check_whole_number(early_stopping_warmup_epochs, ge = 0),
+    keep_best = check_flag(keep_best),
     check_val_every_n_epoch = check_whole_number(check_val_every_n_epoch, ge = 1, null = TRUE),
+    optimizer = check_choice(optimizer, c("Adam", "AdamW")),
     lr = check_number(lr, gt = 0),
     weight_decay = check_number(weight_decay, ge = 0),
     eps = check_number(eps, gt = 0),
+    gradient_clip_val = check_number(gradient_clip_val, gt = 0, null = TRUE),
+    gradient_clip_algorithm = check_choice(gradient_clip_algorithm, c("norm", "value")),
+    reduce_lr_on_plateau = check_flag(reduce_lr_on_plateau),
+    lr_factor = check_number(lr_factor, gt = 0, lt = 1),
+    lr_patience = check_whole_number(lr_patience, ge = 0),
+    lr_threshold = check_number(lr_threshold, ge = 0),
+    lr_scheduler_metric = check_choice(lr_scheduler_metric,
+      c("elbo_validation", "reconstruction_loss_validation", "kl_local_validation")),
+    lr_min = check_number(lr_min, ge = 0),
+    update_only_decoder = check_flag(update_only_decoder),
     n_epochs_kl_warmup = check_whole_number(n_epochs_kl_warmup, ge = 1, null = TRUE),
     n_steps_kl_warmup = check_whole_number(n_steps_kl_warmup, ge = 1, null = TRUE),
     min_kl_weight = check_number(min_kl_weight, ge = 0),

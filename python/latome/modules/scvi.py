@@ -79,6 +79,8 @@ class SCVI(Module):
     title = "scVI"
     paper = "Lopez et al., Nature Methods 15 (2018), doi:10.1038/s41592-018-0229-2"
     Settings = ScviSettings
+    encoders = ("encoder", "library_encoder")
+    encoders = ("encoder", "library_encoder")
 
     def __init__(self, settings, registry, parents=None):
         super().__init__()

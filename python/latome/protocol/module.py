@@ -44,6 +44,8 @@ class Module(torch.nn.Module, ABC):
     reduction : how a minibatch's per-cell losses become one number: "mean", "sum", or "n_obs" (the mean
         times the number of training cells).
     latent_family : distribution of z.
+    encoders : attributes that `inference` alone uses; training may leave them as they are.
+    encoders : names of the submodules that encode, for training the decoder alone.
     """
 
     title = ""
@@ -55,6 +57,8 @@ class Module(torch.nn.Module, ABC):
     term_weights = {}
     reduction = "mean"
     latent_family = DiagonalNormal
+    encoders = ()
+    encoders = ()
 
     @abstractmethod
     def inference(self, cells):

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats as st
 
 from latome.backend import torch
-from latome.distributions import NegativeBinomial, Poisson, ZeroInflatedNegativeBinomial
+from latome.distributions import NegativeBinomial, NormalCounts, Poisson, ZeroInflatedNegativeBinomial
 from latome.kernels.sparse import SparseCounts
 
 CLASSES = {"nb": NegativeBinomial, "zinb": ZeroInflatedNegativeBinomial, "poisson": Poisson}
@@ -146,3 +146,50 @@ def test_samples_have_the_mean_and_variance_of_theory(kind, genes):
 
 def test_an_absurd_rate_can_still_be_drawn():
     assert Poisson(log_mean=torch.full((1, 2), 60.0)).sample().isfinite().all()
+
+
+def draws_of_parameters(m=4, g=6):
+    """Random parameters of m cells and g genes, float64."""
+    generator = np.random.default_rng(3)
+    return {"log_rho": tensor(generator.normal(-2, 1, (m, g))), "log_library": tensor(generator.normal(4, 1, (m, 1))),
+            "log_theta": tensor(generator.normal(0, 1, g)), "gate": tensor(generator.normal(0, 1, (m, g)))}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_a_mean_of_rho_and_library_is_the_same_as_its_logarithm(kind):
+    given = draws_of_parameters()
+    place = {name: given.pop(name) for name in ("log_rho", "log_library")}
+    more = {"nb": {"log_theta"}, "zinb": {"log_theta", "gate"}, "poisson": set()}[kind]
+    more = {name: value for name, value in given.items() if name in more}
+    p = CLASSES[kind](**place, **more)
+    mean = place["log_rho"] + place["log_library"]
+    torch.testing.assert_close(p.rate, mean.exp())
+    torch.testing.assert_close(p.rho, place["log_rho"].exp())
+    x = tensor(np.random.default_rng(0).poisson(3, mean.shape))
+    torch.testing.assert_close(p.log_prob(x), CLASSES[kind](log_mean=mean, **more).log_prob(x))
+    stacked = {name: torch.stack([value, value + 1]) for name, value in place.items()}
+    both = CLASSES[kind](**stacked, **more).log_prob(x)
+    torch.testing.assert_close(both[0], p.log_prob(x))
+
+
+def test_normal_values_have_the_density_of_scipy():
+    given = draws_of_parameters()
+    logits, library, log_sd = given["log_rho"], given["log_library"], given["log_theta"]
+    p = NormalCounts(logits=logits, log_library=library, log_sd=log_sd)
+    mean = (logits.softmax(1) * library.exp()).numpy()
+    x = np.random.default_rng(0).normal(mean, 2)
+    x[:, 0] = 0
+    expected = st.norm.logpdf(x, mean, log_sd.exp().numpy()).sum(1)
+    for found in (p.log_prob(tensor(x)), p.log_prob(SparseCounts.from_dense(tensor(x)))):
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
+    stacked = NormalCounts(logits=torch.stack([logits, logits]), log_library=library, log_sd=log_sd)
+    np.testing.assert_allclose(stacked.log_prob(tensor(x)), np.stack([expected, expected]), rtol=1e-10)
+    np.testing.assert_allclose(stacked[1].log_prob(tensor(x)), expected, rtol=1e-10)
+    torch.manual_seed(0)
+    drawn = torch.stack([p.sample() for _ in range(4000)]).numpy()
+    sd = log_sd.exp().numpy()
+    assert (np.abs(drawn.mean(0) - mean) < 5 * sd / 4000**0.5).all()
+    np.testing.assert_allclose(drawn.std(0) / sd, 1, atol=5 / 8000**0.5)
+    assert p.sample(genes=torch.tensor([2, 0])).shape == (4, 2)
+    with pytest.raises(AttributeError, match="sd"):
+        _ = p.theta

@@ -5,7 +5,7 @@ import pytest
 import scipy.stats as st
 
 from latome.backend import torch
-from latome.distributions import DiagonalNormal, kl_divergence
+from latome.distributions import DiagonalNormal, LogisticNormal, kl_divergence
 
 GENERATOR = np.random.default_rng(0)
 MEAN, VARIANCE = torch.tensor(GENERATOR.normal(size=(6, 4))), torch.tensor(GENERATOR.gamma(2, 1, (6, 4)))
@@ -52,3 +52,21 @@ def test_draws_have_the_moments_and_carry_gradients():
 def test_a_draw_broadcasts_a_shared_variance():
     assert DiagonalNormal(torch.zeros(5, 3), torch.ones(3)).rsample((2,)).shape == (2, 5, 3)
     assert DiagonalNormal(torch.zeros(3), torch.ones(5, 3)).rsample().shape == (5, 3)
+
+
+def test_a_logistic_normal_is_the_softmax_of_a_normal():
+    mean, variance = torch.tensor([[0.5, -1.0, 0.2]]).double(), torch.tensor([[0.3, 0.8, 0.1]]).double()
+    q, p = LogisticNormal(mean, variance), DiagonalNormal(torch.zeros(3).double(), torch.ones(3).double())
+    torch.manual_seed(0)
+    z = q.rsample((40000,))
+    assert z.shape == (40000, 1, 3)
+    torch.testing.assert_close(z.sum(-1), torch.ones(40000, 1).double())
+    # log(z_i / z_j) of a logistic-normal is normal, of mean m_i - m_j and variance v_i + v_j (Aitchison and Shen, 1980)
+    ratio = (z[..., 0] / z[..., 1]).log()
+    assert abs(ratio.mean() - 1.5) < 5 * (1.1 / 40000) ** 0.5 and abs(ratio.var() - 1.1) < 5 * 1.1 * (2 / 40000) ** 0.5
+    torch.testing.assert_close(q.transform(mean), mean.softmax(-1))
+    torch.testing.assert_close(kl_divergence(q, p), kl_divergence(DiagonalNormal(mean, variance), p))
+    torch.manual_seed(1)
+    raw = q.rsample_normal((5,))
+    torch.manual_seed(1)
+    torch.testing.assert_close(q.rsample((5,)), raw.softmax(-1))
