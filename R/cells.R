@@ -16,17 +16,29 @@ get_cells <- function(object, assay = NULL, layer = NULL, coldata = NULL,
 #' @noRd
 put_latent <- function(object, latent, name, assay) UseMethod("put_latent")
 
-#' Store a trained model under a name.
+#' Store values (features x cells, columns in the order of the cells) as an assay.
 #' @noRd
-put_model <- function(object, fit, name) UseMethod("put_model")
+put_assay <- function(object, values, name, call = rlang::caller_env()) UseMethod("put_assay")
+
+#' What put_assay() will set, in words. An error where the name is taken by what is not ours.
+#' @noRd
+assay_place <- function(object, name, call = rlang::caller_env()) UseMethod("assay_place")
+
+#' What this package keeps in an object beside the results: a named list with models (by name), de
+#' (tables by name) and written (names of assays), each absent where there is none.
+#' @noRd
+get_kept <- function(object, call = rlang::caller_env()) UseMethod("get_kept")
+
+#' @noRd
+put_kept <- function(object, kept) UseMethod("put_kept")
+
+#' The groups of the cells that the object itself holds: a factor, or NULL.
+#' @noRd
+own_groups <- function(object) UseMethod("own_groups")
 
 #' Note the call in the object's own log, where it has one.
 #' @noRd
 put_command <- function(object, verb, arguments, assay) UseMethod("put_command")
-
-#' The models kept in an object: a named list.
-#' @noRd
-get_models <- function(object, call = rlang::caller_env()) UseMethod("get_models")
 
 #' The name under which put_latent() stores, or NULL where it stores nothing.
 #' @noRd
@@ -90,15 +102,27 @@ put_latent.default <- function(object, latent, name, assay) object
 
 #' @export
 #' @noRd
-put_model.default <- function(object, fit, name) fit
-
-#' @export
-#' @noRd
 put_command.default <- function(object, verb, arguments, assay) object
 
 #' @export
 #' @noRd
-get_models.default <- function(object, call = rlang::caller_env()) list()
+get_kept.default <- function(object, call = rlang::caller_env()) list()
+
+#' @export
+#' @noRd
+put_assay.default <- function(object, values, name, call = rlang::caller_env()) no_place(object, call)
+
+#' @export
+#' @noRd
+assay_place.default <- function(object, name, call = rlang::caller_env()) no_place(object, call)
+
+#' @export
+#' @noRd
+put_kept.default <- function(object, kept) no_place(object, rlang::caller_env())
+
+#' @export
+#' @noRd
+own_groups.default <- function(object) NULL
 
 #' @export
 #' @noRd
@@ -107,6 +131,24 @@ latent_place.default <- function(object, name) NULL
 #' @export
 #' @noRd
 is_taken.default <- function(object, name) FALSE
+
+no_place <- function(object, call) {
+  abort_latome(
+    paste0("Results are written into a Seurat object or a SingleCellExperiment, not ", article(class(object)[[1]]), "."),
+    "The function of the same name without add_ returns them.", kind = "FieldError", field = "x", call = call
+  )
+}
+
+#' Models, tables and names of assays, kept in an object by name.
+#' @noRd
+get_models <- function(object, call = rlang::caller_env()) get_kept(object, call)$models
+
+#' @noRd
+put_model <- function(object, fit, name) {
+  kept <- get_kept(object)
+  kept$models[[name]] <- fit
+  put_kept(object, kept)
+}
 
 article <- function(noun) paste(if (grepl("^[aeiouAEIOU]", noun)) "an" else "a", noun)
 

@@ -116,6 +116,22 @@ check_no_dots <- function(..., known, call = rlang::caller_env()) {
     field = given[[1]], call = call)
 }
 
+#' Arguments in `...` that go to another function: named, each once, and known there.
+#' @noRd
+check_passed_on <- function(arguments, known, call) {
+  given <- names(arguments) %||% rep("", length(arguments))
+  if (any(!nzchar(given))) {
+    abort_latome(paste(count_of(sum(!nzchar(given)), "argument"), "too many without a name."),
+      "Name every argument, as in batch = \"donor\".", call = call)
+  }
+  unknown <- setdiff(given, known)
+  if (length(unknown)) {
+    abort_latome(paste0("Unknown argument '", unknown[[1]], "'."), suggest(unknown[[1]], known, what = "Arguments"),
+      field = unknown[[1]], call = call)
+  }
+  arguments
+}
+
 abort_supplied <- function(arg, expected, x, call, hint = "") {
   abort_latome(
     paste0("`", arg, "` must be ", expected, "; you supplied ", shown_value(x), "."),

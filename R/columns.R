@@ -3,27 +3,27 @@
 #' Factors travel as codes and levels, numbers as doubles; a data.frame never crosses.
 #'
 #' @param coldata data.frame, one row a cell
-#' @param roles list: batch, labels (a name or NULL), categorical, continuous (names or NULL)
+#' @param roles list: batch, labels, size_factor (a name or NULL), categorical, continuous (names or NULL)
 #' @param training FALSE where a trained model is asked: then a constant column is no fault
 #' @return named list of list(codes, levels) (codes from 0, NA is -1) or list(values)
 #' @noRd
 code_columns <- function(coldata, roles, training = TRUE, call = rlang::caller_env()) {
   arguments <- c(batch = "batch", labels = "labels", categorical = "categorical_covariates",
-    continuous = "continuous_covariates")
+    continuous = "continuous_covariates", size_factor = "size_factor")
   check_roles(roles, call)
   coded <- list()
-  for (role in c("labels", "batch", "categorical", "continuous")) {
+  for (role in c("labels", "batch", "categorical", "continuous", "size_factor")) {
     for (name in roles[[role]]) {
       values <- find_column(coldata, name, arguments[[role]], call)
       fail <- function(problem, hint = "") {
         abort_latome(paste0("Column '", name, "' (", arguments[[role]], ") ", problem), hint,
           kind = "FieldError", field = name, call = call)
       }
-      coded[[name]] <- if (role == "continuous") {
-        code_numbers(values, training, fail)
-      } else {
+      coded[[name]] <- switch(role,
+        continuous = code_numbers(values, training, fail),
+        size_factor = code_sizes(values, fail),
         code_factor(values, na_allowed = role == "labels", training, fail)
-      }
+      )
     }
   }
   coded
@@ -31,10 +31,11 @@ code_columns <- function(coldata, roles, training = TRUE, call = rlang::caller_e
 
 check_roles <- function(roles, call) {
   grouping <- c(roles$batch, roles$categorical)
-  twice <- c(grouping[duplicated(grouping)], intersect(roles$continuous, c(grouping, roles$labels)))
+  numbers <- c(roles$continuous, roles$size_factor)
+  twice <- c(grouping[duplicated(grouping)], numbers[duplicated(numbers)], intersect(numbers, c(grouping, roles$labels)))
   if (length(twice)) {
     abort_latome(paste0("Column '", twice[[1]], "' is given for two purposes."),
-      "A column is the batch, a categorical or a continuous covariate, only one of them.",
+      "A column is the batch, a covariate or the size factor, only one of them.",
       kind = "FieldError", field = twice[[1]], call = call)
   }
 }
@@ -81,9 +82,9 @@ as_codes <- function(groups) {
   list(codes = codes, levels = levels(groups))
 }
 
-code_numbers <- function(values, training, fail) {
+code_numbers <- function(values, training, fail, text_hint = "Use it in `categorical_covariates`.") {
   if (!(is.numeric(values) || is.logical(values)) || !is.null(dim(values))) {
-    fail(paste0("is ", article(class(values)[[1]]), ", not numbers."), "Use it in `categorical_covariates`.")
+    fail(paste0("is ", article(class(values)[[1]]), ", not numbers."), text_hint)
   }
   values <- as.double(values)
   bad <- !is.finite(values)
@@ -94,6 +95,14 @@ code_numbers <- function(values, training, fail) {
   if (training && all(values == values[[1]])) {
     fail(paste0("is ", format(values[[1]], digits = 4), " in every cell: it explains nothing."),
       "Leave it out.")
+  }
+  list(values = values)
+}
+
+code_sizes <- function(values, fail) {
+  values <- code_numbers(values, training = FALSE, fail, "Size factors are positive numbers, one a cell.")$values
+  if (any(values <= 0)) {
+    fail(paste0("is not above 0 in ", count_of(sum(values <= 0), "cell"), "."), "A size factor scales the counts of a cell.")
   }
   list(values = values)
 }

@@ -57,6 +57,12 @@ name_latent <- function(latent, cells) {
   latent
 }
 
+#' Columns that came back, as a data.frame.
+#' @noRd
+as_table <- function(columns) {
+  as.data.frame(lapply(columns, function(values) as.vector(unlist(values))), optional = TRUE, stringsAsFactors = FALSE)
+}
+
 #' Columns of numbers as a data.frame, an epoch a row.
 #' @noRd
 as_history <- function(history) {

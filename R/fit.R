@@ -63,6 +63,21 @@ find_model <- function(x, name, call) {
   models[[name]]
 }
 
+#' The name of a model in an object, for results that are stored under it.
+#' @noRd
+model_name <- function(x, model, call) {
+  models <- get_models(x, call)
+  if (inherits(model, "latome_model")) {
+    return(c(names(Filter(function(held) identical(held, model), models)), model$kind)[[1]])
+  }
+  find_model(x, model, call)
+  model %||% names(models)
+}
+
+#' The model that a verb is asked to use: given itself, by name, or the only one.
+#' @noRd
+the_model <- function(x, model, call) if (inherits(model, "latome_model")) model else find_model(x, model, call)
+
 #' The history of training
 #'
 #' @param x a trained model, or an object that carries one.

@@ -1,45 +1,3 @@
-#' A trained model and the data it is asked about.
-#'
-#' @return list: fit, weights, data (an AnnData in Python), cells (names)
-#' @noRd
-open_query <- function(x, model, assay, layer, coldata, allow_noninteger, call) {
-  fit <- if (inherits(model, "latome_model")) model else find_model(x, model, call)
-  if (inherits(x, "latome_model")) {
-    abort_latome("A model is asked about data, and there are none.",
-      "Give the data first: latent_representation(object, model = fit).",
-      kind = "QueryError", field = "x", call = call)
-  }
-  fetched <- list(assay = assay, layer = layer, coldata = coldata, allow_noninteger = allow_noninteger)
-  if (is.null(assay) && is.null(layer) && !is.null(fit$source$assay) && has_assay(x, fit$source$assay)) {
-    fetched[c("assay", "layer")] <- list(fit$source$assay, fit$source$layer)
-  }
-  cells <- read_cells(x, fetched, call)
-  missing <- setdiff(fit$genes, rownames(cells$counts))
-  if (length(missing)) {
-    abort_latome(
-      paste0(count_of(length(missing)), " of the ", count_of(length(fit$genes), "gene"),
-        " of the model are not in the data: ", quoted(missing, 3L), "."),
-      "The model needs each gene it was trained on.", kind = "QueryError", field = "genes", call = call
-    )
-  }
-  check_empty_cells(cells, fit$genes, call)
-  columns <- lapply(fit$summary$columns[c("batch", "labels", "categorical", "continuous")], unlist)
-  if (!isTRUE(columns$labels %in% colnames(cells$coldata))) columns$labels <- NULL
-  coded <- code_columns(cells$coldata, columns, training = FALSE, call = call)
-  list(
-    fit = fit, weights = model_weights(fit, call), cells = colnames(cells$counts),
-    data = to_anndata(cells$counts[fit$genes, , drop = FALSE], coded, call)
-  )
-}
-
-has_assay <- function(x, assay) {
-  if (inherits(x, "Seurat")) {
-    assay %in% names(x@assays)
-  } else {
-    inherits(x, "SummarizedExperiment") && assay %in% SummarizedExperiment::assayNames(x)
-  }
-}
-
 #' Where cells lie in the latent space of a model
 #'
 #' The encoder's answer for each cell: the mean of `q(z | x)`, or one draw from
@@ -52,6 +10,9 @@ has_assay <- function(x, assay) {
 #'   carries only one.
 #' @param give_mean `TRUE` for the mean of the posterior, `FALSE` for a draw.
 #' @param ... not used; an argument that is not known is an error.
+#' @param cells which cells: names, positions, or `TRUE` and `FALSE`; `NULL` for all.
+#' @param seed a whole number; the same seed gives the same draws. R's own random
+#'   numbers are neither used nor changed.
 #' @param assay,layer where the counts are; by default where they were for
 #'   training, if `x` has it.
 #' @param coldata for a matrix: a data.frame of the covariates, rows named by cell.
@@ -62,15 +23,59 @@ has_assay <- function(x, assay) {
 #' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
 #' fit <- run_scvi(counts, training = training_options(max_epochs = 3, threads = 2), verbose = FALSE)
 #' latent_representation(counts[, 1:5], model = fit)
-latent_representation <- function(x, model = NULL, give_mean = TRUE, ..., assay = NULL, layer = NULL,
-                                  coldata = NULL, allow_noninteger = FALSE) {
+latent_representation <- function(x, model = NULL, give_mean = TRUE, ..., cells = NULL, seed = 42L, assay = NULL,
+                                  layer = NULL, coldata = NULL, allow_noninteger = FALSE) {
   check_no_dots(..., known = names(formals(latent_representation)))
+  call <- rlang::current_env()
   check_flag(give_mean)
-  check_flag(allow_noninteger)
-  if (inherits(x, "latome_model") && !is.null(x$latent) && is.null(model) && give_mean) {
+  seed <- check_seed(seed)
+  if (inherits(x, "latome_model") && !is.null(x$latent) && is.null(model) && is.null(cells) && give_mean) {
     return(x$latent)
   }
-  asked <- open_query(x, model, assay, layer, coldata, allow_noninteger, rlang::current_env())
-  reply <- request("latent", asked$fit$document, asked$weights, asked$data, give_mean)
-  name_latent(reply$latent, asked$cells)
+  asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
+  name_latent(ask(asked, "latent", list(give_mean = give_mean), seed, call)$latent, asked$cells)
+}
+
+#' Which latent dimensions a model uses
+#'
+#' A dimension that a model does not need stays at its prior: the KL divergence
+#' of its posteriors from the prior is near 0 in every cell. If many are unused,
+#' fewer (`n_latent`) would do; if none is, more may help.
+#'
+#' @inheritParams latent_representation
+#' @return `latent_dimensions()` returns a data.frame with a row for each
+#'   dimension, the most used first: `dimension`, `kl` (mean over cells of the KL
+#'   divergence, in nats) and `sd` (standard deviation over cells of the posterior
+#'   mean). `plot_latent_dimensions()` returns a ggplot object of it.
+#' @export
+#' @examplesIf latome_available() && requireNamespace("ggplot2", quietly = TRUE)
+#' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
+#' fit <- run_scvi(counts, training = training_options(max_epochs = 3, threads = 2), verbose = FALSE)
+#' latent_dimensions(counts, fit)
+#' plot_latent_dimensions(counts, fit)
+latent_dimensions <- function(x, model = NULL, ..., cells = NULL, assay = NULL, layer = NULL, coldata = NULL,
+                              allow_noninteger = FALSE) {
+  check_no_dots(..., known = names(formals(latent_dimensions)))
+  call <- rlang::current_env()
+  asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
+  found <- ask(asked, "latent_moments", list(), 0L, call)
+  k <- ncol(found$mean)
+  kl <- colMeans(found$mean^2 + found$variance - 1 - log(found$variance)) / 2        # from Normal(0, 1)
+  used <- data.frame(dimension = seq_len(k), kl = kl, sd = apply(found$mean, 2, stats::sd))
+  used <- used[order(-used$kl), ]
+  rownames(used) <- NULL
+  used
+}
+
+#' @rdname latent_dimensions
+#' @export
+plot_latent_dimensions <- function(x, model = NULL, ...) {
+  used <- latent_dimensions(x, model, ...)
+  rlang::check_installed("ggplot2", "to plot")
+  used$dimension <- factor(used$dimension, used$dimension)
+  ggplot2::ggplot(used, ggplot2::aes(x = .data$dimension, y = .data$kl)) +
+    ggplot2::geom_col(fill = "#0072B2", width = 0.7) +
+    ggplot2::labs(x = "Latent dimension", y = "KL divergence from the prior (nats a cell)") +
+    ggplot2::theme_minimal() +
+    ggplot2::theme(panel.grid.major.x = ggplot2::element_blank())
 }

@@ -157,8 +157,8 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' Every default is that of the reference text, except that early stopping is on.
 #'
 #' @param max_epochs Passes over the cells; by default 400, fewer beyond 20,000 cells (at least 1).
-#' @param max_steps Steps after which training ends, even within an epoch; alone, it replaces the
-#' default of max_epochs (at least 1).
+#' @param max_steps Steps after which training ends, even within an epoch; given alone, it takes
+#' the place of max_epochs (at least 1).
 #' @param batch_size Cells in a minibatch (at least 3).
 #' @param drop_last Leave out an epoch's last minibatch where it is not full.
 #' @param limit_train_batches Minibatches of an epoch, drawn anew each time: a number of them, or
@@ -192,15 +192,14 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' (one of `"norm"`, `"value"`).
 #' @param reduce_lr_on_plateau Lower the learning rate when lr_scheduler_metric no longer improves.
 #' @param lr_factor Factor by which the learning rate is lowered (above 0 and below 1).
-#' @param lr_patience Epochs without improvement that are borne before the learning rate is lowered
-#' (at least 0).
+#' @param lr_patience Epochs without improvement after which one more lowers the learning rate (at
+#' least 0).
 #' @param lr_threshold Smallest change that counts as an improvement then, in nats a cell (at least
 #' 0).
 #' @param lr_scheduler_metric Quantity that the learning rate follows; smaller is better (one of
 #' `"elbo_validation"`, `"reconstruction_loss_validation"`, `"kl_local_validation"`).
 #' @param lr_min Learning rate that is not lowered further (at least 0).
-#' @param update_only_decoder Train the decoder alone: the encoder, and so the latent, stays as it
-#' is.
+#' @param update_only_decoder Train the decoder alone: the encoder, and so the latent, stays.
 #' @param n_epochs_kl_warmup Epochs over which the weight of the KL divergence rises (at least 1).
 #' @param n_steps_kl_warmup Steps over which it rises; used when n_epochs_kl_warmup is not set (at
 #' least 1).

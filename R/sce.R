@@ -49,28 +49,68 @@ put_latent.SingleCellExperiment <- function(object, latent, name, assay) {
 
 #' @export
 #' @noRd
-put_model.SingleCellExperiment <- function(object, fit, name) {
-  models <- get_models(object)
-  models[[name]] <- fit
+get_kept.SingleCellExperiment <- function(object, call = rlang::caller_env()) {
+  # cbind() puts the metadata of all parts one after the other; parts of one object carry the same things
+  held <- S4Vectors::metadata(object)
+  held <- unname(held[names(held) == "latome"])
+  together <- function(what) {
+    found <- unlist(lapply(held, `[[`, what), recursive = FALSE)
+    found <- found[!duplicated(found)]
+    if (length(found)) stats::setNames(found, make.unique(as.character(names(found))))
+  }
+  Filter(Negate(is.null), list(
+    models = together("models"), de = together("de"), written = unique(unlist(lapply(held, `[[`, "written")))
+  ))
+}
+
+#' @export
+#' @noRd
+put_kept.SingleCellExperiment <- function(object, kept) {
   held <- S4Vectors::metadata(object)
   held <- held[names(held) != "latome"]
-  held$latome <- list(models = models)
+  held$latome <- kept
   S4Vectors::metadata(object) <- held
   object
 }
 
 #' @export
 #' @noRd
-get_models.SingleCellExperiment <- function(object, call = rlang::caller_env()) {
-  held <- S4Vectors::metadata(object)
-  # cbind() puts the metadata of all parts one after the other; parts of one object carry the same model
-  models <- unlist(lapply(unname(held[names(held) == "latome"]), `[[`, "models"), recursive = FALSE)
-  if (!length(models)) {
-    return(NULL)
+own_groups.SingleCellExperiment <- function(object) {
+  groups <- SingleCellExperiment::colLabels(object, onAbsence = "none")
+  if (!is.null(groups)) as.factor(groups)
+}
+
+#' @export
+#' @noRd
+assay_place.SingleCellExperiment <- function(object, name, call = rlang::caller_env()) {
+  places <- c(
+    assay = name %in% SummarizedExperiment::assayNames(object),
+    altExp = name %in% SingleCellExperiment::altExpNames(object)
+  )
+  if (any(places) && !name %in% get_kept(object, call)$written) {
+    abort_latome(paste0("The object has an ", names(places)[places][[1]], " '", name,
+        "' already, which this function did not write."),
+      paste0("Choose another `assay`, such as \"", name, "_expression\"."), field = "assay", call = call)
   }
-  models <- models[!duplicated(models)]
-  names(models) <- make.unique(as.character(names(models)))
-  models
+  paste0(if (any(places)) names(places)[places][[1]] else "assay", " \"", name, "\"")
+}
+
+#' An assay where there is a value for each row, else an altExp.
+#' @export
+#' @noRd
+put_assay.SingleCellExperiment <- function(object, values, name, call = rlang::caller_env()) {
+  if (name %in% SummarizedExperiment::assayNames(object)) SummarizedExperiment::assay(object, name) <- NULL
+  if (name %in% SingleCellExperiment::altExpNames(object)) SingleCellExperiment::altExp(object, name) <- NULL
+  if (is.null(colnames(object))) colnames(values) <- NULL                # cells without names stay so
+  if (setequal(rownames(values), rownames(object))) {
+    if (!identical(rownames(values), rownames(object))) values <- values[rownames(object), , drop = FALSE]
+    SummarizedExperiment::assay(object, name) <- values
+  } else {
+    SingleCellExperiment::altExp(object, name) <- SummarizedExperiment::SummarizedExperiment(
+      stats::setNames(list(values), name)
+    )
+  }
+  object
 }
 
 #' @export

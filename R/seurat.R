@@ -44,9 +44,14 @@ free_key <- function(object, name) {
 
 #' @export
 #' @noRd
-put_model.Seurat <- function(object, fit, name) {
-  kept <- SeuratObject::Misc(object, "latome") %||% list()
-  kept$models[[name]] <- fit
+get_kept.Seurat <- function(object, call = rlang::caller_env()) {
+  check_seurat_readable(object, call)
+  SeuratObject::Misc(object, "latome") %||% list()
+}
+
+#' @export
+#' @noRd
+put_kept.Seurat <- function(object, kept) {
   # Misc<- warns when it replaces a value, as a second model does
   suppressWarnings(SeuratObject::Misc(object, "latome") <- kept)
   object
@@ -54,7 +59,38 @@ put_model.Seurat <- function(object, fit, name) {
 
 #' @export
 #' @noRd
+own_groups.Seurat <- function(object) SeuratObject::Idents(object)
+
+#' @export
+#' @noRd
+assay_place.Seurat <- function(object, name, call = rlang::caller_env()) {
+  ours <- name %in% get_kept(object, call)$written
+  if (is_taken(object, name) && !(ours && name %in% names(object@assays))) {
+    what <- if (name %in% names(object@assays)) "an assay" else if (name %in% names(object@reductions)) "a reduction" else "something else"
+    abort_latome(paste0("The object has ", what, " '", name, "' already, which this function did not write."),
+      paste0("Choose another `assay`, such as \"", name, "_expression\"."), field = "assay", call = call)
+  }
+  paste0("assay \"", name, "\"")
+}
+
+#' @export
+#' @noRd
+put_assay.Seurat <- function(object, values, name, call = rlang::caller_env()) {
+  if (any(grepl("[_|]", rownames(values)))) {
+    rownames(values) <- gsub("[_|]", "-", rownames(values))            # Seurat would, with a warning
+  }
+  newer <- is_seurat5() && inherits(object[[SeuratObject::DefaultAssay(object)]], "Assay5")
+  made <- if (newer) seurat5("CreateAssay5Object")(data = values) else SeuratObject::CreateAssayObject(data = values)
+  object@assays[[name]] <- NULL                # replacing one by another of other size makes Seurat 5 warn
+  SeuratObject::Key(made) <- free_key(object, name)
+  object[[name]] <- made
+  object
+}
+
+#' @export
+#' @noRd
 put_command.Seurat <- function(object, verb, arguments, assay) {
+  assay <- assay %||% SeuratObject::DefaultAssay(object)
   # LogSeuratCommand() stores every formal of its caller, hence also models and data frames, and
   # deparses the call stack; the same record is made here of plain values only.
   plain <- Filter(function(x) is.atomic(x) && !is.null(x) && length(x) <= 10000L, arguments)
@@ -66,13 +102,6 @@ put_command.Seurat <- function(object, verb, arguments, assay) {
     params = plain
   )
   object
-}
-
-#' @export
-#' @noRd
-get_models.Seurat <- function(object, call = rlang::caller_env()) {
-  check_seurat_readable(object, call)
-  SeuratObject::Misc(object, "latome")$models
 }
 
 #' @export

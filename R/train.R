@@ -38,7 +38,8 @@ check_run <- function(arguments, call) {
     batch = check_names(a$batch, 1L, "batch", call),
     labels = check_names(a$labels, 1L, "labels", call),
     categorical = check_names(a$categorical_covariates, Inf, "categorical_covariates", call),
-    continuous = check_names(a$continuous_covariates, Inf, "continuous_covariates", call)
+    continuous = check_names(a$continuous_covariates, Inf, "continuous_covariates", call),
+    size_factor = check_names(a$size_factor, 1L, "size_factor", call)
   )
   a
 }
@@ -68,7 +69,7 @@ print.latome_training <- function(x, ...) {
 train <- function(kind, data, settings, arguments, call) {
   roles <- arguments$roles
   columns <- list(batch = roles$batch, labels = roles$labels,
-    categorical = as.list(roles$categorical), continuous = as.list(roles$continuous))
+    categorical = as.list(roles$categorical), continuous = as.list(roles$continuous), size_factor = roles$size_factor)
   started <- request("start", data, kind, as_python_dict(settings), columns, NULL,
     as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger,
     keep = "trainer", call = call)

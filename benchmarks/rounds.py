@@ -9,17 +9,26 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["HERE", "Worker", "cores", "describe_machine", "in_turn", "markdown_table", "peer_python", "quartiles",
-           "write_results"]
+__all__ = ["HERE", "RESULTS", "Worker", "cores", "describe_machine", "has_peer", "in_turn", "markdown_table",
+           "peer_python", "quartiles", "write_results"]
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 ENGINE = HERE.parent / "python"
 
 
+def _peer():
+    return Path(os.environ.get("LATOME_PEER_PYTHON") or HERE.parent / ".venv-peer" / "bin" / "python")
+
+
+def has_peer():
+    """Whether there is a Python with scvi-tools."""
+    return _peer().exists()
+
+
 def peer_python():
     """The peer's Python: LATOME_PEER_PYTHON, or the environment that setup_peer.sh makes."""
-    path = Path(os.environ.get("LATOME_PEER_PYTHON") or HERE.parent / ".venv-peer" / "bin" / "python")
+    path = _peer()
     if not path.exists():
         sys.exit(f"No Python with scvi-tools at {path}. Run benchmarks/setup_peer.sh or set LATOME_PEER_PYTHON.")
     return str(path)

@@ -70,8 +70,8 @@ def preset_values(preset):
 def preset_param(entry):
     """The help of a preset: what it stands for."""
     name, preset = entry
-    text = f"@param {name} `TRUE` stands for `{preset_values(preset)}`, where these are not given themselves: a model " \
-        "that new cells can be mapped onto later."
+    text = (f"@param {name} `TRUE` stands for `{preset_values(preset)}`, where these are not given themselves: a "
+            "model that new cells can be mapped onto later.")
     return textwrap.fill(text, 96, break_on_hyphens=False)
 
 
@@ -113,9 +113,11 @@ def split(formals):
 def run_function(model):
     kind, settings, presets = model["kind"], model["settings"], model["presets"]
     before, after = split(BEFORE), split(AFTER.format(kind=kind))
-    shared = prose("run", kind=kind, KIND=kind.upper(), paper=model["paper"], settings="\n".join([params(settings), *map(preset_param, presets.items())]))
+    explained = "\n".join([params(settings), *map(preset_param, presets.items())])
+    shared = prose("run", kind=kind, KIND=kind.upper(), paper=model["paper"], settings=explained)
     help_page = comment(prose(kind).removeprefix("# ") + "\n\n" + shared)
-    formals = before + [f"{s['name']} = {default_of(s)}" for s in settings] + [f"{p} = FALSE" for p in presets] + after
+    own = [f"{s['name']} = {default_of(s)}" for s in settings] + [f"{name} = FALSE" for name in presets]
+    formals = before + own + after
     names = [formal.split(" =")[0] for formal in before[1:] + after[1:]]
     body = f"  check_no_dots(..., known = names(formals(run_{kind})))\n  settings <- list(\n"
     body += ",\n".join(f"    {s['name']} = {check_of(s)}" for s in settings) + "\n  )\n"

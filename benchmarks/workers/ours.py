@@ -4,6 +4,7 @@ import os
 import time
 
 import anndata
+import numpy as np
 from lines import serve
 
 import latome
@@ -16,6 +17,8 @@ from latome.fit import train as train_fit
 from latome.io.archive import pack
 from latome.modules.scvi import ScviSettings
 from latome.training.options import TrainingOptions
+from latome.training.session import RandomStream
+from latome.training.split import recovered_split
 
 held = {}
 
@@ -58,4 +61,24 @@ def whole(seed, epochs, likelihood, batch_size):
             "cells": fit.training["n_train"] * epochs}
 
 
-serve({"open": open_files, "train": train, "elbo": elbo, "whole": whole})
+def embed(path, batch, seed, epochs, warmup, threads, to):
+    """Train a new zinb model; its latent, the posterior means, as an array at `to`.
+
+    The KL divergence counts fully after `warmup` epochs. Also the seconds of train(), the rows kept for validation
+    and their ELBO.
+    """
+    data = open_data(anndata.read_h5ad(path), Columns(batch=batch))
+    fit = initialise(ScviSettings(), data, seed=seed)
+    options = TrainingOptions(max_epochs=epochs, n_epochs_kl_warmup=warmup, device="cpu", threads=threads)
+    begin = time.perf_counter()
+    train_fit(fit, data, options)
+    seconds = time.perf_counter() - begin
+    rows = np.sort(recovered_split(fit.training, fit.seed).validation)
+    np.save(to, latent(fit.module, data))
+    with RandomStream(seed).active():                                  # of the draws in the ELBO
+        value = mean_elbo(fit.module, data, indices=rows)
+    return {"seconds": seconds, "validation": rows.tolist(), "elbo": value,
+            "versions": {"latome": latome.__version__, "torch": torch.__version__}}
+
+
+serve({"open": open_files, "train": train, "elbo": elbo, "whole": whole, "embed": embed})

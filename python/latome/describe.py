@@ -19,7 +19,8 @@ def describe_model(kind):
     """Title, paper, settings, presets and training options of a model, JSON-able."""
     module = find(kind)
     return {"kind": kind, "title": module.title, "paper": module.paper,
-            "settings": describe_settings(module.Settings), "presets": dict(module.Settings.presets), "options": describe_settings(TrainingOptions)}
+            "settings": describe_settings(module.Settings), "presets": dict(module.Settings.presets),
+            "options": describe_settings(TrainingOptions)}
 
 
 def describe_fit(fit, latent=None):

@@ -96,14 +96,15 @@ def _layout(registry):
     return registry.genes, registry.categories, columns.categorical, columns.continuous, registry.arrays
 
 
-def start(fit, data, options=None, callbacks=()):
+def start(fit, data, options=None, callbacks=(), *, split=None, optimizer=None):
     """A `Trainer` that continues the fit; drive it with `advance`, then call `conclude`."""
     if _layout(data.registry) != _layout(fit.registry):
         raise QueryError("genes", problem="The data were not opened against this model's registry.",
                          hint="Open them with open_data(adata, registry=fit.registry).")
     data.require_counts("Training")
     options = options or TrainingOptions()
-    return Trainer(fit.module, data, options, seed=fit.seed, history=fit.history, callbacks=callbacks)
+    return Trainer(fit.module, data, options, seed=fit.seed, history=fit.history, callbacks=callbacks, split=split,
+                   optimizer=optimizer)
 
 
 def conclude(fit, trainer):
@@ -111,27 +112,29 @@ def conclude(fit, trainer):
     fit.history = trainer.history
     fit.training = {
         "epochs": len(trainer.history), "stopped": trainer.state, "seconds": trainer.seconds,
-        "n_train": len(trainer.train_rows), "n_validation": len(trainer.validation_rows),
+        **trainer.facts(),
         "device": str(trainer.device), "threads": trainer.options.threads or torch.get_num_threads(),
         "options": trainer.options.to_json(),
     }
     return fit
 
 
-def train(fit, data, options=None, *, callbacks=(), progress=None):
+def train(fit, data, options=None, *, callbacks=(), progress=None, split=None, optimizer=None):
     """Train a fit; training again continues.
 
     Arguments
     ---------
     fit, data : the model, and the data opened for it.
     options : `TrainingOptions`.
-    callbacks : functions of the trainer, called after each epoch; True stops.
+    callbacks : functions of the trainer, called after each epoch, or objects; see training/callbacks.py.
     progress : function of a `Progress`, called about ten times a second.
+    split : [training rows, validation rows, test rows]; by default drawn as the options say.
+    optimizer : function of a list of parameters that returns an optimiser of torch.
 
     Returns the same fit. A keyboard interrupt ends training and keeps the model as trained so far.
     Raises TrainingError when the loss is no longer finite; the weights are then those of the epoch before.
     """
-    trainer = start(fit, data, options, callbacks)
+    trainer = start(fit, data, options, callbacks, split=split, optimizer=optimizer)
     try:
         trainer.drive(progress or (lambda now: None), None if progress is None else 0.1)
     finally:

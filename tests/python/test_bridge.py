@@ -152,11 +152,11 @@ def test_what_crosses_is_plain(data):
 def test_questions(data):
     ended = run(data)
     model = {"document": ended["document"], "weights": ended["weights"]}
-    answer = good(bridge.latent(**model, data=data, give_mean=True))
+    answer = good(bridge.latent(**model, data=data, options={"give_mean": True}))
     np.testing.assert_allclose(answer["latent"], ended["latent"], rtol=1e-6)
     assert answer["latent"].flags.f_contiguous and answer["warnings"] == []
-    drawn, again, other = (good(bridge.latent(**model, data=data, give_mean=False, seed=s))["latent"] for s in (1, 1,
-                                                                                                                2))
+    drawn, again, other = (good(bridge.latent(**model, data=data, options={"give_mean": False}, seed=seed))["latent"]
+                           for seed in (1, 1, 2))
     np.testing.assert_array_equal(drawn, again)
     assert np.abs(drawn - other).max() > 0.01
     wider = data[:, ::-1].copy()                       # genes in another order
@@ -164,8 +164,8 @@ def test_questions(data):
     fit = archive.unpack(**model)
     torch.manual_seed(0)
     expected = elbo(fit.module, open_data(data, registry=fit.registry), draw="mean")
-    found = good(bridge.elbo(**model, data=data, seed=0))["elbo"]
-    assert isinstance(found, float) and abs(found - expected) < 5 and found == bridge.elbo(**model, data=data)["elbo"]
+    found = good(bridge.elbo(**model, data=data, seed=0))["value"]
+    assert isinstance(found, float) and abs(found - expected) < 5 and found == bridge.elbo(**model, data=data)["value"]
 
 
 def test_training_goes_on_from_a_document(data):
@@ -292,7 +292,7 @@ def test_what_nobody_foresaw_is_a_value_too(monkeypatch, error, kind, said):
     def failing():
         raise error
 
-    monkeypatch.setattr(bridge.torch, "get_num_threads", failing)
+    monkeypatch.setattr(bridge.engine.torch, "get_num_threads", failing)
     answer = bridge.status()
     assert not answer["ok"] and answer["kind"] == kind and said in answer["problem"]
     monkeypatch.undo()

@@ -45,7 +45,9 @@ class ScviArrays:
             "ql_mean": lambda: self.moments("library")[0], "ql_var": lambda: self.moments("library")[1],
             "latent_library_size_mean": self.library_size,
             "px_scale": lambda: self.counts.rho, "px_rate": lambda: self.counts.rate, "px_r": self.theta,
-            "px_dropout_logits": self.gate,
+            "px_dropout_logits": self.gate, "px_sd": self.sd, "batch_representation": self.batch_vectors,
+            "observed_lib_size": lambda: self.data.totals[:, None],
+            "full_model_normalized_expression": self.expression,
             "reconstruction_loss": lambda: elbo_terms(self.module, self.data, draw="mean")["reconstruction_loss"],
             "kl_z": lambda: self.divergence("z"), "kl_l": lambda: self.divergence("library"),
             "elbo_at_mean": lambda: elbo(self.module, self.data, draw="mean"),
@@ -75,7 +77,7 @@ class ScviArrays:
     def means(self):
         """Every latent at its posterior mean."""
         with torch.no_grad():
-            return self.module.draw(self.module.inference(self.cells), "mean")
+            return self.module.draw(self.module.posterior(self.cells), "mean")
 
     @cached_property
     def counts(self):
@@ -105,12 +107,20 @@ class ScviArrays:
         return np.exp(mean + variance / 2)              # mean of a log-normal
 
     def theta(self):
-        self.needs(self.fit.settings.gene_likelihood != "poisson", "a Poisson likelihood has no dispersion")
+        self.needs(self.fit.settings.gene_likelihood in ("nb", "zinb"), "this likelihood has no inverse dispersion")
         return self.counts.theta
+
+    def sd(self):
+        self.needs(self.fit.settings.gene_likelihood == "normal", "this likelihood is no normal distribution")
+        return self.counts.sd
 
     def gate(self):
         self.needs(self.fit.settings.gene_likelihood == "zinb", "this likelihood has no zero inflation")
         return self.counts.gate
+
+    def batch_vectors(self):
+        self.needs(self.module.embedding is not None, "batches have no vectors")
+        return self.module.embedding.weight
 
     def divergence(self, latent):
         self.needs(latent in self.terms.divergence, f"the model has no latent '{latent}'")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from latome.io import scvi_names
-from latome.training.optimizer import FlatAdam
+from latome.training.optimizer import FlatOptimizer, adam
 from parity_cases.compare import NotYet
 from parity_cases.scvi_arrays import full_batch, gradients_of
 
@@ -34,7 +34,7 @@ class StepArrays:
         self.train(_kl_weights(case["steps"]))
 
     def train(self, kl_weights):
-        optimizer = FlatAdam(self.module.parameters(), **self.optimiser)
+        optimizer = FlatOptimizer(self.module.parameters(), adam(**self.optimiser))
         self.module.train()
         for step, weight in enumerate(kl_weights, start=1):
             optimizer.zero_grad()

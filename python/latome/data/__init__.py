@@ -10,9 +10,11 @@ _WHERE = {
     "Dataset": "latome.data.registry",
     "Registry": "latome.data.registry",
     "open_data": "latome.data.registry",
+    "poisson_gene_selection": "latome.data.selection",
     "read_h5ad": "latome.data.sources",
     "select_genes": "latome.data.selection",
     "simulate": "latome.data.simulate",
+    "synthetic_iid": "latome.data.synthetic",
 }
 
 __all__ = sorted(_WHERE)

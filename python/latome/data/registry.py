@@ -7,10 +7,10 @@ import numpy as np
 
 from latome.data.fields import Columns, categories_of, continuous_values, encode, obsm_values, size_factors
 from latome.data.minified import stored_posterior
-from latome.data.sources import CountSource, count_matrix
+from latome.data.sources import CountSource, mark_of, open_counts
 from latome.errors import FieldError, QueryError
 
-__all__ = ["Dataset", "Registry", "open_data"]
+__all__ = ["Dataset", "Registry", "open_data", "up_to_date"]
 
 ONE_BATCH = ("all",)                                   # the batch of data that name none
 FEW_CELLS = 3
@@ -146,19 +146,16 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
     if adata.n_obs == 0 or adata.n_vars == 0:
         raise FieldError("x", problem=f"The data hold {adata.n_obs} cells and {adata.n_vars} genes.",
                          hint="Give at least one of each.")
-    name = "X" if columns.layer is None else f"layer '{columns.layer}'"
-    source = CountSource(count_matrix(adata, columns.layer), name)
+    source = open_counts(adata, columns.layer)
     chosen = list(registry.genes) if registry else genes
     where, chosen = _locate_genes(adata.var_names, chosen, for_query=registry is not None)
     source = source.genes(where)
     minified = stored_posterior(adata)                                  # None, or (kind, means, variances, totals)
     warnings = []
-    if minified is None:
+    if minified is None or minified.with_counts:
         source.check(allow_noninteger)
-        totals = source.totals()
-        _refuse_empty_cells(totals, source.shape[1])
-    else:
-        totals = minified.totals
+    totals = source.totals() if minified is None else minified.totals
+    _refuse_empty_cells(totals, source.shape[1])
     if registry is None:
         registry = _build_registry(adata, columns, chosen, source, warnings)
     codes, categories = _encode(adata.obs, columns, registry)
@@ -169,6 +166,25 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
     has_counts = minified is None or minified.with_counts
     return Dataset(registry, source, list(adata.obs_names), codes, categories, continuous, arrays,
                    totals.astype(np.float32), factors, stored, has_counts, warnings)
+
+
+def up_to_date(data, adata):
+    """`data`, or where the counts of `adata` have changed since they were opened: opened again, with a warning in it.
+
+    Arguments
+    ---------
+    data : a `Dataset` of `adata`, opened with the columns of its registry.
+    adata : AnnData, which its user may have filtered, normalised or given other counts meanwhile.
+    """
+    if mark_of(adata, data.registry.columns.layer) == data.source.mark:
+        return data
+    fresh = open_data(adata, registry=data.registry, allow_noninteger=True)
+    fresh.warnings.append(f"The counts have changed since they were opened: {fresh.source.name} is read again.")
+    try:
+        fresh.source.check()
+    except FieldError as error:
+        fresh.warnings.append(f"{error.problem} {error.hint}")
+    return fresh
 
 
 def _locate_genes(var_names, genes, for_query):

@@ -9,13 +9,15 @@ and Hemberg, 2019). The rank of z_j in each batch, and the median of the ranks o
 variance counts as 1 where it is less, so that one cell without a gene that all others have does not decide.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 
-from latome.data.sources import CountSource, closest, count_matrix
+from latome.data.sources import closest, open_counts
 from latome.errors import FieldError, SettingError
 
-__all__ = ["select_genes"]
+__all__ = ["poisson_gene_selection", "select_genes"]
 
 MAX_TOTALS = 1000      # distinct totals of cells; more are binned, each bin at its mean (under 1% wide)
 TILE = 2**20           # entries (genes x totals) held at once
@@ -26,7 +28,7 @@ def select_genes(adata, n_top=4000, batch=None, layer=None):
 
     Arguments
     ---------
-    adata : AnnData of raw counts, (n, g), sparse or dense.
+    adata : AnnData of raw counts, (n, g), sparse or dense, in memory or backed by a file.
     n_top : whole number >= 1; all expressed genes are returned when there are no more than this.
     batch : column of obs; genes are ranked within each batch, so differences between batches do not count.
     layer : layer that holds the counts; None is X.
@@ -39,54 +41,122 @@ def select_genes(adata, n_top=4000, batch=None, layer=None):
     -------
     >>> adata = adata[:, select_genes(adata, 2000, batch="donor")].copy()
     """
-    if isinstance(n_top, bool) or not isinstance(n_top, (int, np.integer)) or n_top < 1:
-        raise SettingError("n_top", problem=f"`n_top` must be a whole number, at least 1; found {n_top!r}.")
-    if not adata.var_names.is_unique:
-        twice = adata.var_names[adata.var_names.duplicated()][:3].tolist()
-        hint = "Call adata.var_names_make_unique() first."
-        raise FieldError("genes", problem=f"Names of genes occur twice: {twice}.", hint=hint)
-    counts = count_matrix(adata, layer)
-    CountSource(counts, "X" if layer is None else f"Layer '{layer}'").check(allow_noninteger=True)
-    groups = _batches(adata, batch)
-    expressed = np.asarray(counts.sum(0)).ravel() > 0
+    batches = _zeros(adata, n_top, batch, layer)
+    expressed = np.any([zeros.expressed for zeros in batches], axis=0)
     if n_top >= expressed.sum():
         chosen = expressed
     else:
-        ranks = [_ranks(zero_excess(counts if len(groups) == 1 else counts[rows])) for rows in groups]
-        rank = np.median(ranks, axis=0)
+        rank = np.median([_ranks(zeros.excess) for zeros in batches], axis=0)
         rank[~expressed] = np.inf
         chosen = np.zeros(len(rank), dtype=bool)
         chosen[np.argsort(rank, kind="stable")[:n_top]] = True
     return adata.var_names[chosen].tolist()
 
 
-def zero_excess(counts):
-    """z-score of each gene's zeros against Poisson counts of the same cell totals.
+def poisson_gene_selection(adata, layer=None, n_top_genes=4000, accelerator="auto", device="auto", subset=False,
+                           inplace=True, n_samples=10000, batch_key=None, silent=False, minibatch_size=5000):
+    """Genes with more zeros than Poisson counts would have, ranked as scvi-tools ranks them.
+
+        prob_zero_enrichment_j = P(zero found > zero expected) = found_j (1 - expected_j)
+
+    with the fractions of zeros found and expected in a batch. scvi-tools draws this probability, here it is exact, so
+    accelerator, device, n_samples, silent and minibatch_size change nothing. `select_genes` is the better choice for
+    new work: a z-score, which does not favour genes for being expressed highly.
 
     Arguments
     ---------
-    counts : (n, g) CSR matrix, >= 0.
+    adata, layer, batch_key : AnnData, the layer of its raw counts (None is X), and a column of obs.
+    n_top_genes : genes to choose.
+    inplace : write into `adata`; otherwise return the table.
+    subset : keep the chosen genes alone.
 
-    Returns
-    -------
-    (g,) float64; -inf for a gene without counts.
+    Sets: `var` columns highly_variable, observed_fraction_zeros, expected_fraction_zeros, prob_zero_enriched_nbatches,
+    prob_zero_enrichment, prob_zero_enrichment_rank (larger is better), medians over the batches; `uns["hvg"]`.
+    Without `inplace` a DataFrame (g, 5 or 6) of them.
     """
-    totals = np.asarray(counts.sum(1), dtype=np.float64).ravel()               # (n,)
-    fraction = np.asarray(counts.sum(0), dtype=np.float64).ravel()             # (g,)
-    fraction /= max(fraction.sum(), 1.0)
-    present = np.bincount(counts.indices[counts.data != 0], minlength=counts.shape[1])
-    found = len(totals) - present                                              # (g,)
+    batches = _zeros(adata, n_top_genes, batch_key, layer)
+    enrichment = [zeros.found * (1 - zeros.expected) for zeros in batches]
+    ranks = [_ranks(-values) for values in enrichment]
+    rank = np.median(ranks, axis=0)
+    among = np.sum([values >= len(values) - n_top_genes for values in ranks], axis=0)
+    chosen = np.zeros(len(rank), dtype=bool)
+    chosen[np.lexsort((-rank, -among))[:n_top_genes]] = True
+    table = pd.DataFrame({
+        "highly_variable": chosen,
+        "observed_fraction_zeros": np.median([zeros.found for zeros in batches], axis=0).astype(np.float32),
+        "expected_fraction_zeros": np.median([zeros.expected for zeros in batches], axis=0).astype(np.float32),
+        "prob_zero_enriched_nbatches": among,
+        "prob_zero_enrichment": np.median(enrichment, axis=0).astype(np.float32),
+        "prob_zero_enrichment_rank": rank,
+    }, index=adata.var_names)
+    if not inplace:
+        return table if batch_key is not None else table.drop(columns="prob_zero_enriched_nbatches")
+    adata.uns["hvg"] = {"flavor": "poisson_zeros"}
+    adata.var[table.columns] = table
+    if subset:
+        adata._inplace_subset_var(chosen)
+    return None
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Zeros of the genes in one batch, against Poisson counts of the same cell totals.
+
+    Arguments
+    ---------
+    found, expected : (g,) float64, fractions of the cells.
+    excess : (g,) float64, z-score of the zeros; -inf for a gene without counts.
+    expressed : (g,) bool.
+    """
+
+    found: np.ndarray
+    expected: np.ndarray
+    excess: np.ndarray
+    expressed: np.ndarray
+
+
+def count_zeros(totals, sums, present):
+    """The `Zeros` of one batch.
+
+    Arguments
+    ---------
+    totals : (m,) float64, counts of each cell.
+    sums, present : (g,) float64, counts of each gene, and cells that have any.
+    """
+    fraction = sums / max(sums.sum(), 1.0)                                     # (g,)
+    found = len(totals) - present
     total, cells = _binned(totals)                                             # (u,), (u,)
-    z = np.empty(len(fraction))
+    expected, variance = np.empty(len(sums)), np.empty(len(sums))
     width = max(1, TILE // len(total))
-    for begin in range(0, len(fraction), width):
+    for begin in range(0, len(sums), width):
         tile = slice(begin, begin + width)
         p = np.exp(-np.outer(fraction[tile], total))                           # (tile, u)
-        expected, square = p @ cells, (p * p) @ cells
-        variance = np.maximum(expected - square, 1.0)                          # (tile,)
-        z[tile] = (found[tile] - expected) / np.sqrt(variance)
-    z[fraction == 0] = -np.inf
-    return z
+        expected[tile] = p @ cells
+        variance[tile] = np.maximum(expected[tile] - (p * p) @ cells, 1.0)
+    excess = (found - expected) / np.sqrt(variance)
+    excess[sums == 0] = -np.inf
+    return Zeros(found / len(totals), expected / len(totals), excess, sums > 0)
+
+
+def _zeros(adata, n_top, batch, layer):
+    """[`Zeros` of each batch], the arguments checked first."""
+    if isinstance(n_top, bool) or not isinstance(n_top, (int, np.integer)) or n_top < 1:
+        raise SettingError("n_top", problem=f"`n_top` must be a whole number, at least 1; found {n_top!r}.")
+    if not adata.var_names.is_unique:
+        twice = adata.var_names[adata.var_names.duplicated()][:3].tolist()
+        hint = "Call adata.var_names_make_unique() first."
+        raise FieldError("genes", problem=f"Names of genes occur twice: {twice}.", hint=hint)
+    codes, n_batches = _batches(adata, batch)
+    source = open_counts(adata, layer)
+    source.check(allow_noninteger=True)
+    totals, shape = source.totals(), (n_batches, adata.n_vars)
+    sums, present = np.zeros(shape), np.zeros(shape)
+    for start, part in source.blocks():
+        cells = np.repeat(codes[start:start + part.shape[0]], np.diff(part.indptr))
+        places = cells * shape[1] + part.indices
+        sums += np.bincount(places, part.data, sums.size).reshape(shape)
+        present += np.bincount(places, part.data != 0, sums.size).reshape(shape)
+    return [count_zeros(totals[codes == code], sums[code], present[code]) for code in range(n_batches)]
 
 
 def _ranks(z):
@@ -109,14 +179,14 @@ def _binned(totals):
 
 
 def _batches(adata, batch):
-    """Rows of each batch, in the order of the categories; one group when `batch` is None."""
+    """(codes (n,), number of batches), in the order of the categories; one batch when `batch` is None."""
     if batch is None:
-        return [np.arange(adata.n_obs)]
+        return np.zeros(adata.n_obs, dtype=np.int64), 1
     if batch not in adata.obs:
         hint = closest(batch, adata.obs.columns)
         raise FieldError("batch", problem=f"`obs` has no column '{batch}'.", hint=hint)
-    codes, _ = pd.factorize(adata.obs[batch], sort=True)
+    codes, levels = pd.factorize(adata.obs[batch], sort=True)
     if (codes < 0).any():
         problem = f"`obs` column '{batch}' misses {int((codes < 0).sum())} values."
         raise FieldError("batch", problem=problem, hint="Fill them, or leave these cells out.")
-    return [np.flatnonzero(codes == code) for code in range(codes.max() + 1)]
+    return codes.astype(np.int64), len(levels)

@@ -1,23 +1,25 @@
 """Where counts come from: the rows of an AnnData's matrix, checked once, copied never unless they must be."""
 
 import difflib
+import zlib
 
 import numpy as np
 import scipy.sparse as sp
 
+from latome.data.on_disk import DenseRows, DiskCounts, SparseRows, dense_rows
+from latome.data.values import CHUNK, check_values, entry_blocks, native, note_present, row_sums, tidied
 from latome.errors import FieldError
 
-__all__ = ["CountSource", "closest", "count_matrix", "read_h5ad"]
+__all__ = ["CountSource", "closest", "count_matrix", "mark_of", "open_counts", "read_h5ad"]
 
-CHUNK = 1 << 22                                        # entries checked at a time: no large temporary
-LARGEST = 1e30                                         # a sum of such counts is still finite in float32
+LOOKED_AT = 1 << 20                                    # entries by which a changed matrix is told
 
 
-def read_h5ad(path):
-    """Read an .h5ad file into memory, as an AnnData."""
+def read_h5ad(path, backed=None):
+    """Read an .h5ad file, as an AnnData; `backed = "r"` leaves X in the file (its layers are read)."""
     import anndata  # here: reading files is not everyone's road in
 
-    return anndata.read_h5ad(path)
+    return anndata.read_h5ad(path, backed=backed)
 
 
 def closest(name, candidates):
@@ -32,29 +34,115 @@ def closest(name, candidates):
     return f"There is {shown}{' ...' if len(candidates) > 12 else ''}."
 
 
-def count_matrix(adata, layer=None):
-    """The matrix of `layer` (None: X) as CSR of cells x genes; a CSR is handed through without a copy."""
+def open_counts(adata, layer=None):
+    """The counts of `layer` (None: X): a `DiskCounts` where they are in a file, else a `CountSource`.
+
+    Raises FieldError where there are none, or where they cannot be read.
+    """
+    name = "X" if layer is None else f"layer '{layer}'"
+    matrix, rows, columns = stored_matrix(adata, layer)
+    if in_memory(matrix):
+        return CountSource(rows_of_matrix(matrix), name, _mark(matrix))
+    return DiskCounts(rows_in_file(matrix, name), name, rows, columns, _mark(matrix))
+
+
+def stored_matrix(adata, layer=None):
+    """(matrix, rows, columns): what holds the counts, and which part of it `adata` is; None for all."""
     if layer is not None and layer not in adata.layers:
         raise FieldError("layer", problem=f"The data have no layer '{layer}'.", hint=closest(layer, adata.layers))
+    part = None, None
+    if layer is None and adata.isbacked and adata.is_view:
+        adata, *part = view_of_file(adata)
     matrix = adata.X if layer is None else adata.layers[layer]
     if matrix is None:
         raise FieldError("layer", problem="The data have no X.", hint="Name the layer that holds raw counts.")
-    if getattr(adata, "isbacked", False):
-        raise FieldError("x", problem="The data are backed by a file.", hint="Load them first: adata.to_memory().")
+    return matrix, *part
+
+
+def view_of_file(view):
+    """(AnnData backed by a file, rows, columns) of a view of it: through the view, anndata would read the part."""
+    parent = getattr(view, "_adata_ref", None)
+    places = [getattr(view, name, None) for name in ("_oidx", "_vidx")]
+    if parent is None or any(place is None for place in places):
+        raise FieldError("x", problem="The data are a view of an AnnData that is backed by a file.",
+                         hint="Load that part: adata = adata.to_memory().")
+    return parent, *(np.arange(size)[place] for size, place in zip(parent.shape, places, strict=True))
+
+
+def rows_in_file(matrix, name):
+    """The `SparseRows` or `DenseRows` of a matrix in a file."""
+    form = getattr(matrix, "format", None)
+    if form == "csr":
+        group = matrix.group
+        return SparseRows(group["data"], group["indices"], group["indptr"], matrix.shape[1])
+    if form == "csc":
+        raise FieldError("x", problem=f"{name} lies in its file gene by gene (CSC); cells cannot be read from it.",
+                         hint="Load the data, adata = adata.to_memory(), or write the file cell by cell once: "
+                              "adata.X = adata.X.tocsr(); adata.write_h5ad(path).")
+    if type(matrix).__module__.startswith("h5py") and len(matrix.shape) == 2:
+        return DenseRows(matrix)
+    raise FieldError("x", problem=f"Counts of type {type(matrix).__name__} cannot be read.",
+                     hint="Give a scipy sparse matrix, a numpy array, or an AnnData read with backed='r'.")
+
+
+def in_memory(matrix):
+    """Whether a matrix is an array, sparse or dense, and not a promise of one."""
+    return isinstance(matrix, np.ndarray) or sp.issparse(matrix)
+
+
+def count_matrix(adata, layer=None):
+    """The matrix of `layer` (None: X) as CSR of cells x genes, in memory; a tidy CSR is handed through as it is."""
+    matrix, *_ = stored_matrix(adata, layer)
+    if not in_memory(matrix):
+        raise FieldError("x", problem="The counts are in a file.", hint="Load them first: adata.to_memory().")
+    return rows_of_matrix(matrix)
+
+
+def rows_of_matrix(matrix):
+    """CSR of an array, sparse or dense; a tidy CSR is handed through as it is."""
     if sp.issparse(matrix):
         csr = matrix.tocsr()
-    elif isinstance(matrix, np.ndarray) and matrix.dtype.kind in "biufc":
-        csr = sp.csr_matrix(matrix)
-    elif isinstance(matrix, np.ndarray):
+        if native(csr.data) is not csr.data:
+            csr = sp.csr_matrix((native(csr.data), csr.indices, csr.indptr), shape=csr.shape)
+    elif matrix.dtype.kind in "biuf":
+        csr = sparse_of(np.asarray(matrix))
+    else:
         raise FieldError("x", problem=f"The matrix holds values of type {matrix.dtype}, not numbers.",
                          hint="Give raw counts, of a number type.")
-    else:
-        raise FieldError("x", problem=f"Counts of type {type(matrix).__name__} cannot be read.",
-                         hint="Give a scipy sparse matrix or a numpy array.")
-    if not csr.has_canonical_format:
-        csr = csr.astype(np.result_type(csr.dtype, np.float32))         # a copy; uint8 would overflow in the sum
-        csr.sum_duplicates()
-    return csr
+    return csr if csr.has_canonical_format else tidied(csr)
+
+
+def sparse_of(values):
+    """CSR of a dense matrix (n, g), filled block by block: no temporary of its size."""
+    n, g = values.shape
+    rows = max(1, CHUNK // max(1, g))
+    blocks = [slice(start, start + rows) for start in range(0, n, rows)]
+    filled = np.concatenate([[0], *(np.count_nonzero(values[block] != 0, axis=1) for block in blocks)])
+    indptr = np.cumsum(filled, dtype=np.int64)
+    data, indices = native(np.empty(indptr[-1], values.dtype)), np.empty(indptr[-1], np.int32)
+    for block in blocks:
+        part = dense_rows(values[block])
+        here = slice(indptr[block.start], indptr[min(n, block.stop)])
+        data[here], indices[here] = part.data, part.indices
+    return sp.csr_matrix((data, indices, indptr), shape=(n, g))
+
+
+def mark_of(adata, layer=None):
+    """What tells whether the counts have changed: equal to the `mark` of their source as long as they have not.
+
+    Every entry counts in small data, and about a million of them in large; of counts in a file, their number.
+    """
+    return _mark(stored_matrix(adata, layer)[0])
+
+
+def _mark(matrix):
+    looked_at = []
+    if sp.issparse(matrix):
+        looked_at = [values[::max(1, len(values) // LOOKED_AT)] for values in (matrix.data, matrix.indices)]
+    elif in_memory(matrix):
+        step = max(1, int(np.sqrt(matrix.size / LOOKED_AT)))
+        looked_at = [np.asarray(matrix)[::step, ::step]]
+    return *matrix.shape, *(zlib.crc32(np.ascontiguousarray(values)) for values in looked_at)
 
 
 class CountSource:
@@ -64,45 +152,29 @@ class CountSource:
     ---------
     csr : scipy CSR (n, g) of any number type; read-only arrays are fine, nothing is written.
     name : what the user calls it ("X", "layer 'counts'"), for messages.
+    mark : of the matrix it was made from; see `mark_of`.
     """
 
-    def __init__(self, csr, name="X"):
-        self.csr = csr
-        self.name = name
+    def __init__(self, csr, name="X", mark=None):
+        self.csr, self.name, self.mark = csr, name, mark
         self.shape = csr.shape
 
     def check(self, allow_noninteger=False):
-        """Refuse what cannot be counts: NaN, infinite, negative, and fractions unless allowed."""
+        """Refuse what cannot be counts; see `check_values`."""
         values = self.csr.data
         for start in range(0, values.shape[0], CHUNK):
-            part = values[start:start + CHUNK]
-            if part.dtype.kind not in "iufb":
-                raise FieldError("x", problem=f"{self.name} holds values of type {part.dtype}, not numbers.",
-                                 hint="Give raw counts.")
-            self._check_part(part, allow_noninteger)
-
-    def _check_part(self, part, allow_noninteger):
-        if part.dtype.kind == "f" and not (part <= LARGEST).all():
-            raise FieldError("x", problem=f"{self.name} holds missing or infinite values, or some beyond {LARGEST:g}.",
-                             hint="Give raw counts; remove or replace the missing ones.")
-        if part.dtype.kind != "b" and (part < 0).any():
-            raise FieldError("x", problem=f"{self.name} holds negative values, so it does not hold counts.",
-                             hint="Scaled data or residuals were probably given; name the layer of raw counts.")
-        if part.dtype.kind == "f" and not allow_noninteger and (part != np.rint(part)).any():
-            raise FieldError("x", problem=f"{self.name} holds values that are not whole numbers.",
-                             hint="Normalised data were probably given; name the layer of raw counts, or set "
-                                  "allow_noninteger for counts corrected for ambient RNA.")
+            check_values(values[start:start + CHUNK], self.name, allow_noninteger)
 
     def totals(self):
         """(n,) float64: the sum of each cell's counts."""
-        return np.asarray(self.csr.sum(axis=1, dtype=np.float64)).ravel()
+        return row_sums(self.csr)
 
     def detected(self):
         """(g,) bool: genes with at least one count."""
         present = np.zeros(self.shape[1], dtype=bool)
         for start in range(0, self.csr.nnz, CHUNK):
             stop = start + CHUNK
-            present[self.csr.indices[start:stop][self.csr.data[start:stop] != 0]] = True
+            note_present(present, self.csr.indices[start:stop], self.csr.data[start:stop])
         return present
 
     def genes(self, columns):
@@ -111,12 +183,25 @@ class CountSource:
             return self
         part = self.csr[:, columns]
         part.sort_indices()
-        return CountSource(part, self.name)
+        return CountSource(part, self.name, self.mark)
 
     def take(self, rows):
         """CSR (len(rows), g) of float32 counts without explicit zeros; a copy that may be kept."""
         part = self.csr[rows]
-        part = sp.csr_matrix((part.data.astype(np.float32), part.indices, part.indptr), shape=part.shape)
-        if part.data.shape[0] and not part.data.all():
+        data = part.data.astype(np.float32, copy=False)
+        part = sp.csr_matrix((data, part.indices, part.indptr), shape=part.shape)
+        if not data.all():
             part.eliminate_zeros()
         return part
+
+    def blocks(self):
+        """Yields (start, CSR (m, g) of the cells from there on), all cells in their order, as views."""
+        indptr = self.csr.indptr
+        for start, stop in entry_blocks(indptr):
+            here = slice(indptr[start], indptr[stop])
+            part = self.csr.data[here], self.csr.indices[here], indptr[start:stop + 1] - indptr[start]
+            yield start, sp.csr_matrix(part, shape=(stop - start, self.shape[1]))
+
+    def shuffled(self, rows, generator):
+        """The rows (n',) in an order drawn from `generator`."""
+        return generator.permutation(rows)

@@ -15,12 +15,12 @@ from latome import __version__
 from latome.data.registry import Registry
 from latome.errors import ArchiveError, LatomeError
 from latome.fit import Fit, build
-from latome.modules import find
+from latome.modules import CATALOGUE
 from latome.training.history import History
 
-__all__ = ["load", "pack", "read_tensors", "save", "unpack", "write_atomically", "write_tensors"]
+__all__ = ["check_target", "load", "pack", "read_tensors", "save", "unpack", "write_atomically", "write_tensors"]
 
-FORMAT = 1
+FORMAT = 2                                             # 2: size factors among the columns; 1 is read as well
 AGAIN = "Save the model anew."
 WEIGHTS, DOCUMENT = "model.safetensors", "model.json"
 
@@ -36,14 +36,14 @@ def pack(fit):
     return json.dumps(document, allow_nan=False), save_tensors(weights)
 
 
-def unpack(document, weights):
+def unpack(document, weights, *, module_class=None):
     """The `Fit` of a `pack`. Raises ArchiveError when either part is damaged or they do not belong together."""
     facts = _read_document(document)
     try:
         tensors = load_tensors(bytes(weights))
     except SafetensorError as error:
         raise ArchiveError("weights", problem=f"The weights are damaged: {error}.", hint=AGAIN) from None
-    return _assemble(facts, tensors)
+    return _assemble(facts, tensors, module_class)
 
 
 def _read_document(document):
@@ -59,13 +59,22 @@ def _read_document(document):
     return facts
 
 
-def _assemble(facts, tensors):
+def _module_class(kind, given):
+    known = CATALOGUE if given is None else {given.__name__: given}
+    if kind not in known:
+        raise ArchiveError("kind", problem=f"There is no model '{kind}'.",
+                           hint="Known: " + ", ".join(known) + ". A model of a class of your own is loaded with that "
+                                "class: load(folder, module_class=...).")
+    return known[kind]
+
+
+def _assemble(facts, tensors, given=None):
     try:
-        module_class = find(facts["kind"])
+        module_class = _module_class(facts["kind"], given)
         settings = module_class.Settings.make(**facts["settings"])
         registry = Registry.from_json(facts["registry"])
         history = History.from_json(facts["history"])
-        module = build(facts["kind"], settings, registry)
+        module = build(module_class, settings, registry)
         module.load_state_dict(tensors)
         return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"])
     except LatomeError as error:
@@ -110,31 +119,60 @@ def read_tensors(path):
     return tensors, document
 
 
-def save(fit, folder, overwrite=False):
-    """Save a fit into a folder, which is made if need be; an existing model is kept unless `overwrite`."""
+def check_target(folder, name, prefix, overwrite):
+    """The folder as a Path, if a file called `prefix` + `name` may be written there; ArchiveError if not."""
     folder = Path(folder)
+    if Path(f"{prefix}{name}").name != f"{prefix}{name}":
+        raise ArchiveError("prefix", problem=f"A file's name cannot begin with {prefix!r}.",
+                           hint="Give a prefix without slashes; the folder is named apart from it.")
     if folder.exists() and not folder.is_dir():
         raise ArchiveError("folder", problem=f"{folder} is a file.", hint="Name a folder.")
-    if (folder / WEIGHTS).exists() and not overwrite:
+    if (folder / f"{prefix}{name}").exists() and not overwrite:
         raise ArchiveError("folder", problem=f"{folder} already holds a model.", hint="Set overwrite to replace it.")
+    return folder
+
+
+def save(fit, folder, overwrite=False, *, prefix=""):
+    """Save a fit into a folder.
+
+    Arguments
+    ---------
+    fit : a `Fit`. One of a class outside the catalogue is loaded again by giving that class to `load`.
+    folder : made if need be.
+    overwrite : replace a model that is there.
+    prefix : of the names of the files, for several models in one folder.
+
+    Returns the folder. Raises ArchiveError where it holds a model, or cannot be written.
+    """
+    folder = check_target(folder, WEIGHTS, prefix, overwrite)
     document, weights = pack(fit)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_tensors(folder / WEIGHTS, load_tensors(weights), document)
-        write_atomically(folder / DOCUMENT, json.dumps(json.loads(document), indent=1).encode())
+        write_tensors(folder / f"{prefix}{WEIGHTS}", load_tensors(weights), document)
+        write_atomically(folder / f"{prefix}{DOCUMENT}", json.dumps(json.loads(document), indent=1).encode())
     except OSError as error:
         raise ArchiveError("folder", problem=f"The model could not be written into {folder}: {error}.",
                            hint="Choose a folder that can be written, with space left.") from None
     return folder
 
 
-def load(folder):
-    """The `Fit` that `save` wrote into a folder. Raises ArchiveError."""
-    folder = Path(folder)
+def load(folder, prefix="", *, module_class=None):
+    """The `Fit` that `save` wrote into a folder.
+
+    Arguments
+    ---------
+    folder, prefix : as given to `save`.
+    module_class : of a model outside the catalogue.
+
+    Raises ArchiveError where there is none, or it is damaged, or of a class that is not known.
+    """
+    folder, name = Path(folder), f"{prefix}{WEIGHTS}"
     if not folder.exists():
         raise ArchiveError("folder", problem=f"There is no folder {folder}.", hint="Check the path.")
-    if not (folder / WEIGHTS).exists():
-        raise ArchiveError("folder", problem=f"{folder} holds no {WEIGHTS}.",
-                           hint="Models of scvi-tools (model.pt) are read by read_scvi_tools().")
-    tensors, document = read_tensors(folder / WEIGHTS)
-    return _assemble(_read_document(document), tensors)
+    if not (folder / name).exists():
+        others = sorted(path.name for path in folder.glob(f"*{WEIGHTS}"))
+        hint = f"It holds {', '.join(others)}: give the prefix." if others else \
+            "Give the folder in which the model was saved, and its prefix if it has one."
+        raise ArchiveError("folder", problem=f"{folder} holds no {name}.", hint=hint)
+    tensors, document = read_tensors(folder / name)
+    return _assemble(_read_document(document), tensors, module_class)

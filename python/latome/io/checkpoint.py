@@ -1,16 +1,23 @@
-"""The state of training on disk, and going on from it as if nothing had happened."""
+"""The state of training on disk, and going on from it as if nothing had happened; and models saved on the way."""
 
+import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
+
 from latome.errors import ArchiveError
-from latome.fit import start
-from latome.io.archive import read_tensors, write_tensors
+from latome.fit import conclude, start
+from latome.io.archive import read_tensors, save, write_tensors
+from latome.protocol.settings import check_setting
 from latome.training.history import History
 
-__all__ = ["Checkpoint", "begin"]
+__all__ = ["Checkpoint", "SaveModel", "begin"]
 
 FILE = "checkpoint.safetensors"
+#: options that may change when training goes on: for how long, where, and how often it is written
+FREE = ("checkpoint", "checkpoint_every", "device", "threads", "max_epochs")
 
 
 class Checkpoint:
@@ -30,7 +37,8 @@ class Checkpoint:
         except OSError as error:
             raise self._unwritten(error) from None
 
-    def __call__(self, trainer):
+    def on_epoch_end(self, trainer):
+        """Write the file if it is time to."""
         if (trainer.epoch - trainer.first_epoch) % self.every == 0 or trainer.epoch == trainer.n_epochs:
             self.write(trainer)
 
@@ -38,7 +46,6 @@ class Checkpoint:
         """Write the file now; only at the end of an epoch can training go on exactly."""
         tensors, facts = trainer.memory()
         facts |= {"identity": identity(self.fit, trainer), "history": trainer.history.to_json()}
-        facts["best"] = None if facts["best"] == float("inf") else facts["best"]
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
         try:
             write_tensors(self.path, tensors, json.dumps(facts))
@@ -50,21 +57,50 @@ class Checkpoint:
                             f"{error}.", hint="Choose a folder that can be written, with space left.")
 
 
+class SaveModel:
+    """A callback of training: saves the whole model every so many epochs, each into a folder of its own.
+
+    The folders are called epoch-1, epoch-2 ... after the epochs done, those of earlier training included; `load`
+    reads them as any model. A folder of that name that holds a model is replaced.
+
+    Arguments
+    ---------
+    fit : what is trained.
+    folder : where these folders go.
+    every : epochs between them.
+
+    Example
+    -------
+    >>> train(fit, data, options, callbacks=[SaveModel(fit, "course", every=50)])
+    """
+
+    def __init__(self, fit, folder, every=10):
+        self.fit, self.folder, self.every = fit, Path(folder), check_setting("every", every, int, {"ge": 1})
+
+    def on_epoch_end(self, trainer):
+        """Save the model if it is time to."""
+        if trainer.epoch % self.every == 0:
+            fit = conclude(dataclasses.replace(self.fit), trainer)      # a copy: training of the fit has not ended
+            save(fit, self.folder / f"epoch-{trainer.epoch}", overwrite=True)
+
+
 def identity(fit, trainer):
-    """What must agree for training to go on: model, data and options, but for how long and where."""
-    options = {name: value for name, value in trainer.options.to_json().items()
-               if name not in ("checkpoint", "checkpoint_every", "device", "threads", "max_epochs")}
+    """What must agree for training to go on: model, data, cells and options, but for how long and where."""
+    options = {name: value for name, value in trainer.options.to_json().items() if name not in FREE}
+    rows = hashlib.sha256(b"".join(np.asarray(rows, "<i8").tobytes() + b"|" for rows in trainer.cells.split))
     return {"kind": fit.kind, "settings": fit.settings.to_json(), "registry": fit.registry.to_json(), "seed": fit.seed,
-            "options": options, "n_cells": trainer.data.n_cells, "total": float(trainer.data.source.totals().sum())}
+            "options": options, "n_cells": trainer.data.n_cells, "total": float(trainer.data.source.totals().sum()),
+            "rows": rows.hexdigest(), "optimizer": type(trainer.optimizer.torch).__name__}
 
 
-def begin(fit, data, options, callbacks=()):
+def begin(fit, data, options, callbacks=(), **more):
     """A trainer that writes checkpoints if `options.checkpoint` names a folder, and goes on from one found there.
 
     A checkpoint that the fit has reached or passed already is that of the training it now continues: it is
     replaced. Raises ArchiveError when the folder holds the checkpoint of another model, data or options.
+    `more` goes to `fit.start`: split, optimizer.
     """
-    trainer = start(fit, data, options, callbacks)
+    trainer = start(fit, data, options, callbacks, **more)
     if options.checkpoint is None:
         return trainer
     checkpoint = Checkpoint(fit, options.checkpoint, options.checkpoint_every)
@@ -84,7 +120,6 @@ def begin(fit, data, options, callbacks=()):
 
 def _go_on(trainer, tensors, facts):
     trainer.history = History.from_json(facts["history"])
-    facts["best"] = float("inf") if facts["best"] is None else facts["best"]
     if trainer.options.max_epochs is not None:         # more epochs may be asked for than before
-        facts["n_epochs"] = facts["first_epoch"] + trainer.options.max_epochs
+        facts["n_epochs"] = facts["first_epoch"] + trainer.n_epochs - trainer.first_epoch
     trainer.restore(tensors, facts)

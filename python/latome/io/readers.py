@@ -8,7 +8,8 @@ __all__ = ["read_model"]
 
 
 def read_model(folder, prefix=""):
-    """The `Fit` in a folder of latome, or of scvi-tools (recognised by its model.pt). Raises ArchiveError."""
+    """The `Fit` in a folder of latome, or of scvi-tools (recognised by its files). Raises ArchiveError."""
     folder = Path(folder)
-    theirs = (folder / f"{prefix}model.pt").exists() and not (folder / archive.WEIGHTS).exists()
-    return scvi_tools.read(folder, prefix) if theirs else archive.load(folder)
+    ours = (folder / f"{prefix}{archive.WEIGHTS}").exists()
+    theirs = any((folder / f"{prefix}{name}").exists() for name in scvi_tools.FILES)
+    return scvi_tools.read(folder, prefix) if theirs and not ours else archive.load(folder, prefix)

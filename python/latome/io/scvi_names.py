@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from latome.backend import torch
 from latome.errors import ArchiveError
 
-__all__ = ["ENTRIES", "Entry", "Part", "from_peer", "spare_shapes", "to_peer"]
+__all__ = ["ENTRIES", "LIBRARY_PRIOR", "Entry", "Part", "from_peer", "spare_shapes", "spare_tensors", "to_peer"]
+
+#: Their tensors of the prior of the library size.
+LIBRARY_PRIOR = ("library_log_means", "library_log_vars")
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,13 @@ def _scvi(module):
     if module.log_theta is not None:                   # (g,), or ours (categories, g) and theirs turned
         part = _part(module, "log_theta", turned=module.log_theta.dim() == 2)
         entries.append(Entry("px_r", (part,)))
+    if module.embedding is not None:
+        entries += _same(module, "embedding", "_embeddings_dict.batch", ["weight"])
     entries += _encoder(module, "encoder", "z_encoder")
     if module.library_encoder is not None:
         entries += _encoder(module, "library_encoder", "l_encoder")
         entries += [Entry(peer, (_part(module, ours),), lead=1) for ours, peer in
-                    [("library_mean", "library_log_means"), ("library_variance", "library_log_vars")]]
+                    zip(("library_mean", "library_variance"), LIBRARY_PRIOR, strict=True)]
     entries += _hidden(module, "decoder.hidden", "decoder.px_decoder")
     for ours, peer in _HEADS.items():
         if getattr(module.decoder, ours) is not None:
@@ -144,6 +149,19 @@ _SPARE = {"SCVI": _scvi_spare}
 def spare_shapes(kind, module):
     """{their name: shape, None for any} of the tensors that theirs has and ours has no use for."""
     return _SPARE[kind](module)
+
+
+def spare_tensors(kind, module, registry):
+    """{their name: tensor} to fill those in with: zeros, and batch norms that change nothing."""
+    rows = {"gene-batch": (registry.n_batch,), "gene-label": (max(1, registry.n_labels),)}
+    filled = {}
+    for name, shape in spare_shapes(kind, module).items():
+        if shape is None:
+            shape = (registry.n_genes, *rows.get(module.settings.dispersion, ()))
+        filled[name] = torch.zeros(shape, dtype=torch.int64 if name.endswith("num_batches_tracked") else torch.float32)
+        if name.endswith(("1.weight", "running_var")):
+            filled[name] += 1
+    return filled
 
 
 # both ways -------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ _STORAGES = {
     "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
     "Bool": torch.bool, "ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128,
 }
+_ACTIVATIONS = ("ELU", "GELU", "LeakyReLU", "Mish", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid", "Tanh")
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in _STORAGES.values()}
 
 
@@ -160,6 +161,15 @@ class _PendingConstraint(Pending):
         return "constraint"
 
 
+class _PendingSoftplus(Pending):
+    """A layer of torch.nn as an argument of construction: the function it stands for."""
+
+    def finish(self, state):
+        if (state.get("beta"), state.get("threshold")) != (1, 20):
+            raise Malformed("a softplus has a slope or threshold of its own")
+        return Global("torch._C._nn softplus")
+
+
 def _parameter(data, *_):
     return data
 
@@ -182,6 +192,9 @@ _BUILDERS = {
     "torch._utils _rebuild_tensor_v2": _tensor,
     "torch._utils _rebuild_tensor_v3": _tensor_of_bytes,
     "torch._utils _rebuild_parameter": _parameter,
+    "torch._C._nn softplus": None,                               # arguments of construction that are functions
+    **dict.fromkeys(f"torch.nn.modules.activation {name}" for name in _ACTIVATIONS),
+    "torch.nn.modules.activation Softplus": lambda *_: _PendingSoftplus(),
     "torch.distributions.constraints _Real": lambda: "real",     # Pyro's parameter store, saved along
     "torch.distributions.constraints _Simplex": lambda: "simplex",
     "torch.distributions.constraints _GreaterThan": lambda *_: _PendingConstraint(),

@@ -24,6 +24,9 @@ class Global:
 
     name: str
 
+    def __repr__(self):
+        return self.name.replace(" ", ".")
+
 
 class Pending(ABC):
     """A value whose content comes with a later BUILD instruction."""
@@ -53,7 +56,7 @@ def load(data, builders, persistent=None):
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, MemoryError, EOFError,
             RuntimeError) as error:                    # RuntimeError: what torch raises, and too deep a nesting
         raise ArchiveError(
-            problem=f"The pickle inside the file is damaged or not made by torch: {error}",
+            problem=f"The pickle inside the file is damaged or was not made by scvi-tools: {error}",
             hint="Copy or save the file again from its source.",
         ) from error
 
@@ -139,7 +142,7 @@ class _Machine:
     def named(self, name):
         if name not in self.builders:
             raise ArchiveError(
-                problem=f"The file asks for `{name.replace(' ', '.')}`, which is not needed to read a saved model.",
+                problem=f"The file asks for `{Global(name)}`, which is not needed to read a saved model.",
                 hint="Nothing was run. Do not trust this file; if it comes from scvi-tools, save the model again "
                      "with a recent version.",
             )
@@ -149,7 +152,7 @@ class _Machine:
         function, arguments = self.take(2)
         builder = self.builders.get(function.name) if isinstance(function, Global) else None
         if builder is None:
-            what = f"`{function.name.replace(' ', '.')}`" if isinstance(function, Global) else type(function).__name__
+            what = f"`{function}`" if isinstance(function, Global) else type(function).__name__
             raise ArchiveError(problem=f"The file tries to call {what}.",
                                hint="Nothing was run. Do not trust this file.")
         if not isinstance(arguments, tuple):

@@ -92,6 +92,7 @@ class SCVI(Module):
         if settings.batch_representation == "embedding":
             self.embedding = torch.nn.Embedding(registry.n_batch, settings.embedding_dim)
             sizes, d = (1, *sizes[1:]), d + settings.embedding_dim     # the batch enters as numbers, not as a category
+            self.encoders += ("embedding",) if settings.encode_covariates else ()
         seen = Inputs(sizes, d, settings.deeply_inject_covariates, settings.continuous_in == "every")
         encoded = Inputs(sizes, d, settings.deeply_inject_covariates) if settings.encode_covariates else Inputs()
         shape = (settings.n_hidden, settings.n_layers, encoded)

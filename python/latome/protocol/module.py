@@ -44,7 +44,7 @@ class Module(torch.nn.Module, ABC):
     reduction : how a minibatch's per-cell losses become one number: "mean", "sum", or "n_obs" (the mean
         times the number of training cells).
     latent_family : distribution of z.
-    encoders : attributes that `inference` alone uses; training may leave them as they are.
+    encoders : names of the networks that `inference` uses; training of the decoder alone leaves them as they are.
     encoders : names of the submodules that encode, for training the decoder alone.
     """
 

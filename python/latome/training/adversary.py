@@ -1,7 +1,7 @@
 """An adversary that tries to tell batches from latents, and a model that tries to fool it."""
 
 from latome.backend import torch
-from latome.training.optimizer import FlatAdam
+from latome.training.optimizer import FlatOptimizer, adam
 
 __all__ = ["Adversary", "named"]
 
@@ -25,7 +25,7 @@ class Adversary:
 
     def __init__(self, network, options):
         self.network = network
-        self.optimizer = FlatAdam(network.parameters(), lr=1e-3, eps=0.01, weight_decay=options.weight_decay)
+        self.optimizer = FlatOptimizer(network.parameters(), adam(lr=1e-3, eps=0.01, weight_decay=options.weight_decay))
 
     def fool(self, z, batch, kl_weight):
         """Scalar loss for the module."""
@@ -45,9 +45,9 @@ class Adversary:
     def memory(self):
         """{name: tensor} from which `restore` goes on; names begin with "adversary."."""
         weights = {f"adversary.network.{name}": value.clone() for name, value in self.network.state_dict().items()}
-        return weights | {f"adversary.adam.{name}": value for name, value in self.optimizer.state().items()}
+        return weights | {f"adversary.optimizer.{name}": value for name, value in self.optimizer.state().items()}
 
     def restore(self, tensors):
         """Take up a `memory`, its names without "adversary."."""
         self.network.load_state_dict(named(tensors, "network."))
-        self.optimizer.load_state(named(tensors, "adam."))
+        self.optimizer.load_state(named(tensors, "optimizer."))

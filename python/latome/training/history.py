@@ -1,9 +1,9 @@
-"""The history of training: one numeric table, a row an epoch."""
+"""The history of training: one numeric table, a row an epoch, and the sums that make a row."""
 
 import numpy as np
 import pandas
 
-__all__ = ["History"]
+__all__ = ["History", "add_terms", "summarise"]
 
 
 class History:
@@ -51,3 +51,20 @@ class History:
         columns = self.to_dict()
         index = pandas.Index(columns.pop("epoch", np.arange(len(self))).astype(int), name="epoch")
         return pandas.DataFrame(columns, index=index)
+
+
+def add_terms(sums, terms):
+    """Add a minibatch's terms to the sums of the epoch, on the device."""
+    found = {"reconstruction_loss": terms.reconstruction(), "kl_local": terms.divergences()}
+    n = found["kl_local"].shape[0]
+    found |= {name: value * n for name, (value, _) in terms.penalty.items()}
+    for name, value in found.items():
+        sums[name] = sums.get(name, 0) + value.detach().sum()
+    sums["n"] = sums.get("n", 0) + n
+
+
+def summarise(sums, part):
+    """{quantity_part: mean a cell} of an epoch's sums; the ELBO is given as a loss, smaller is better."""
+    n = sums["n"]
+    row = {f"{name}_{part}": float(value) / n for name, value in sums.items() if name != "n"}
+    return {f"elbo_{part}": row[f"reconstruction_loss_{part}"] + row[f"kl_local_{part}"]} | row

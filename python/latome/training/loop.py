@@ -5,24 +5,26 @@ progress bar, a command line) stays in charge; a keyboard interrupt ends trainin
 and leaves the model as trained so far. Losses are summed on the device and read at the end of an epoch.
 """
 
+import math
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from latome.backend import long_spins, torch
-from latome.data.minibatches import Minibatches
-from latome.errors import TrainingError
+from latome.errors import SettingError, TrainingError
 from latome.training.adversary import Adversary, named
+from latome.training.callbacks import Callbacks
+from latome.training.cells import TrainingCells
 from latome.training.contention import Contention
-from latome.training.history import History
-from latome.training.optimizer import FlatAdam
+from latome.training.history import History, add_terms, summarise
+from latome.training.optimizer import FlatOptimizer, adam, clipping, created_by
 from latome.training.options import default_epochs
-from latome.training.schedule import kl_weight
-from latome.training.session import RandomStream, find_device, use_threads
-from latome.training.split import split_cells
-from latome.training.stopping import EarlyStopping
+from latome.training.schedule import Plateau, kl_weight
+from latome.training.session import RandomStream, find_device, held_still, use_threads
+from latome.training.stopping import BestWeights, EarlyStopping
 
 __all__ = ["Progress", "Trainer"]
 
@@ -50,47 +52,65 @@ class Trainer:
     options : `TrainingOptions`.
     seed : of the split, the order of the cells and every random draw.
     history : of earlier training, which this continues.
-    callbacks : functions of the trainer, called after each epoch; one that returns True stops training.
+    callbacks : functions of the trainer, called after each epoch, or objects; see training/callbacks.py.
+    split : [training rows, validation rows, test rows]; by default drawn as `options` say.
+    optimizer : function of a list of parameters that returns an optimiser of torch, in place of `options.optimizer`.
     """
 
-    def __init__(self, module, data, options, *, seed=0, history=None, callbacks=()):
+    def __init__(self, module, data, options, *, seed=0, history=None, callbacks=(), split=None, optimizer=None):
         self.module, self.data, self.options, self.seed = module, data, options, seed
-        self.history = history or History()
-        self.callbacks = list(callbacks)
+        self.callbacks = Callbacks(callbacks)
         self.device = find_device(options.device)
-        self.train_rows, self.validation_rows = split_cells(data.n_cells, options, seed)
+        self.cells = TrainingCells(data, options, seed, split, self.device)
+        self.history = history or History()
         self.first_epoch = len(self.history)
         self.epoch, self.step = self.first_epoch, 0
-        self.n_epochs = self.first_epoch + (options.max_epochs or default_epochs(data.n_cells))
-        self.state, self.seconds = "running", 0.0
-        self.stopping = EarlyStopping(options)
+        self.n_epochs = self.first_epoch + epochs_of(options, data.n_cells, len(self.cells.training))
+        self.state, self.seconds, self.closed = "running", 0.0, False
         self.random = RandomStream(seed, self.device)
         threads = options.threads or torch.get_num_threads()
         self.contention = Contention(threads, watch=long_spins and self.device.type == "cpu")
-        module.to(self.device).train()
+        self.frozen = frozen_parts(module) if options.update_only_decoder else []
+        module.to(self.device)
         module.prepare(data, self.train_rows)
-        self.batches = Minibatches(data, self.train_rows, options.batch_size, self.device)
-        self.optimizer = FlatAdam(
-            module.parameters(), lr=options.lr, eps=options.eps, weight_decay=options.weight_decay)
+        still = {p for part in self.frozen for p in part.parameters()}
+        self.optimizer = FlatOptimizer([p for p in module.parameters() if p not in still], maker(options, optimizer),
+                                       clipping(options.gradient_clip_val, options.gradient_clip_algorithm))
         network = module.adversary()
         self.adversary = Adversary(network.to(self.device), options) if network is not None else None
-        self.validation = Minibatches(data, self.validation_rows, options.batch_size, self.device)
+        self.stopping = EarlyStopping(options)
+        self.plateau = Plateau(options, self.optimizer) if options.reduce_lr_on_plateau else None
+        self.best = BestWeights(options) if options.keep_best else None
         self.last_good = self._weights()
         self.sums = {}
         self._steps = self._train()
 
     @property
+    def train_rows(self):
+        """Rows of the cells trained on: (n_train,)."""
+        return self.cells.split.train
+
+    @property
+    def validation_rows(self):
+        """Rows of the cells validated on."""
+        return self.cells.split.validation
+
+    @property
+    def test_rows(self):
+        """Rows of the cells kept for tests."""
+        return self.cells.split.test
+
+    @property
     def n_steps(self):
         """Steps in all, if training goes to its last epoch."""
-        return (self.n_epochs - self.first_epoch) * len(self.batches)
+        steps = (self.n_epochs - self.first_epoch) * len(self.cells.training)
+        return min(steps, self.options.max_steps or steps)
 
     def advance(self, seconds=None):
         """Train for about `seconds` (None: to the end) and return a `Progress`."""
         began, worked = time.perf_counter(), time.process_time()
         try:
-            with ExitStack() as stack:
-                stack.enter_context(use_threads(self.options.threads))
-                stack.enter_context(self.random.active())
+            with self._session():
                 while self.state == "running":
                     if next(self._steps, self) is self:                 # the generator has ended
                         self.state = "finished" if self.state == "running" else self.state
@@ -98,14 +118,17 @@ class Trainer:
                         break
         except KeyboardInterrupt:
             self.interrupt()
+        except Exception:                              # a callback's has left another state; else a step has failed
+            if self.state == "running":
+                self.state = "failed"
+                self.module.load_state_dict(self.last_good)
+            raise
         finally:
             taken = time.perf_counter() - began
             self.seconds += taken
             self.contention.note(taken, time.process_time() - worked)
             if self.state != "running":
-                self.contention.end()
-        if self.state != "running":
-            self.module.eval().to("cpu")
+                self._close()
         return self.progress()
 
     def drive(self, show, seconds=0.1):
@@ -115,55 +138,104 @@ class Trainer:
                 show(self.advance(seconds))
         except KeyboardInterrupt:
             self.interrupt()
-        finally:
-            self.module.eval().to("cpu")
+        except BaseException:                          # of `show`, or the end of the process; not lost either
+            self.interrupt()
+            raise
 
     def interrupt(self):
         """End training here, with the model as it is."""
         if self.state == "running":
             self.state = "interrupted"
-            self.contention.end()
             self._end_part_of_epoch()
+        self._close()
 
     def progress(self):
         """Where training stands."""
         return Progress(self.state, self.epoch, self.n_epochs, self.step, self.n_steps, self.history.last("elbo_train"),
                         self.history.last("elbo_validation"), self.seconds)
 
+    def facts(self):
+        """What a saved model keeps of its training beside the options, JSON-able."""
+        return self.cells.facts | ({"best_epoch": self.best.epoch} if self.best else {})
+
     def memory(self):
         """({name: tensor}, facts) from which `restore` goes on, bit for bit, at the end of an epoch."""
         tensors = {f"module.{name}": value.detach().clone() for name, value in self.module.state_dict().items()}
-        tensors |= {f"adam.{name}": value for name, value in self.optimizer.state().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         if self.adversary:
             tensors |= self.adversary.memory()
         facts = {"epoch": self.epoch, "first_epoch": self.first_epoch, "step": self.step, "n_epochs": self.n_epochs,
-                 "best": self.stopping.best, "waited": self.stopping.waited, "seconds": self.seconds}
+                 "seconds": self.seconds, "lr": self.optimizer.lr, "stopping": self.stopping.watch.memory()}
+        if self.plateau:
+            facts["plateau"] = self.plateau.watch.memory()
+        if self.best:
+            weights, facts["best"] = self.best.memory()
+            tensors |= {f"best.{name}": value.clone() for name, value in weights.items()}
         return tensors, facts
 
     def restore(self, tensors, facts):
         """Go on from a `memory` of a trainer of the same model, data, options and seed."""
         self.module.load_state_dict(named(tensors, "module."))
-        self.optimizer.load_state(named(tensors, "adam."))
+        self.optimizer.load_state(named(tensors, "optimizer."))
+        self.optimizer.lr = facts["lr"]
         if self.adversary:
             self.adversary.restore(named(tensors, "adversary."))
         self.epoch, self.first_epoch, self.step = facts["epoch"], facts["first_epoch"], facts["step"]
         self.n_epochs, self.seconds = facts["n_epochs"], facts["seconds"]
         self.last_good = self._weights()
-        self.stopping.best, self.stopping.waited = facts["best"], facts["waited"]
+        self.stopping.watch.restore(facts["stopping"])
+        if self.plateau:
+            self.plateau.watch.restore(facts["plateau"])
+        if self.best:
+            self.best.restore(named(tensors, "best."), facts["best"])
+
+    @contextmanager
+    def _session(self):
+        """Our threads, our random numbers, and what is frozen."""
+        with use_threads(self.options.threads), self.random.active(), held_still(self.frozen):
+            yield
+
+    def _learn(self):
+        """The module in training mode, but for what is frozen."""
+        self.module.train()
+        for part in self.frozen:
+            part.eval()
+
+    def _tell(self, moment):
+        """Call the callbacks; one that raises ends training, with the model as it is."""
+        try:
+            return self.callbacks.tell(moment, self)
+        except Exception:
+            self.state = "interrupted" if self.state == "running" else self.state
+            raise
+        finally:
+            self._learn()                              # whatever a callback did with the module
+
+    def _close(self):
+        """Once, when training has ended: give back what it borrowed, and hand over the model."""
+        if self.closed:
+            return
+        self.contention.end()
+        if self.best and self.best.weights:
+            self.module.load_state_dict(self.best.weights)
+        self.module.eval().to("cpu")
+        self.closed = True
+        with self._session():
+            self.callbacks.tell("on_train_end", self)
 
     def _train(self):
         """Yields after each step."""
-        if self.options.early_stopping and self.stopping.exhausted:     # restored from where it stopped early
+        self._tell("on_train_start")
+        if self.stopping.exhausted:                                     # restored from where it stopped early
             self.state = "early"
             return
-        before = self.first_epoch * len(self.batches)                   # steps of the training this continues
+        before = self.first_epoch * len(self.cells.training)            # steps of the training this continues
         while self.epoch < self.n_epochs:
             self.random.reseed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64).item() >> 1)
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(self.train_rows)
-            streams = self._streams(np.random.default_rng([self.seed, self.epoch, 1]))
+            streams = self.cells.streams(self.module, self.epoch)
             weight = kl_weight(self.options, self.epoch, before + self.step)
             self.sums = {}
-            for cells in self.batches.shuffled(order):
+            for cells in islice(self.cells.in_new_order(self.epoch), self.n_steps - self.step):
                 if self.options.n_epochs_kl_warmup is None:
                     weight = kl_weight(self.options, self.epoch, before + self.step)
                 if streams:
@@ -173,11 +245,6 @@ class Trainer:
             if self._end_epoch(weight):
                 self.state = "early"
                 return
-
-    def _streams(self, generator):
-        drawn = self.module.streams(self.data, self.train_rows, generator)
-        size = self.options.batch_size
-        return {name: endless(Minibatches(self.data, rows, size, self.device)) for name, rows in drawn.items()}
 
     def _step(self, cells, weight):
         self.optimizer.zero_grad()
@@ -207,28 +274,33 @@ class Trainer:
     def _end_epoch(self, weight):
         """Read the epoch's sums, validate, and tell whether to stop."""
         row = {"epoch": self.epoch, **summarise(self.sums, "train"), "kl_weight": weight}
+        if self.plateau:
+            row["lr"] = self.optimizer.lr
         with torch.no_grad():
             kl_global = float(sum(self.module.global_terms().values()))
         row["kl_global_train"] = kl_global
         row["elbo_train"] += kl_global / len(self.train_rows)
         every = self.options.validate_every
-        if every and len(self.validation) and (self.epoch + 1 - self.first_epoch) % every == 0:
+        if every and len(self.cells.validation) and (self.epoch + 1 - self.first_epoch) % every == 0:
             row |= self._validate()
             row["elbo_validation"] += kl_global / len(self.train_rows)
         self._refuse_divergence(row)
         self.epoch, self.sums = self.epoch + 1, {}     # first: an interrupt here must not record the epoch twice
         self.history.append(row)
-        exhausted = self.options.early_stopping and self.stopping.update(row["epoch"], row)
-        stop = any([callback(self) is True for callback in self.callbacks])      # a checkpoint holds the update
-        return exhausted or stop
+        exhausted = self.stopping.update(row)          # all this goes before the callbacks: a checkpoint holds it
+        if self.plateau:
+            self.plateau.update(row)
+        if self.best:
+            self.best.update(row, self.last_good)
+        return self._tell("on_epoch_end") or exhausted
 
     @torch.no_grad()
     def _validate(self):
         sums = {}
         self.module.eval()
-        for cells in self.validation:
+        for cells in self.cells.validation:
             add_terms(sums, self.module.terms(cells))
-        self.module.train()
+        self._learn()
         return summarise(sums, "validation")
 
     def _weights(self):
@@ -238,35 +310,35 @@ class Trainer:
         return np.isfinite(list(row.values())).all() and bool(self.optimizer.flat.isfinite().all())
 
     def _refuse_divergence(self, row):
-        """Keep the weights of the last sound epoch; if this one is not, restore them and stop."""
+        """Keep the weights of the last sound epoch; if this one is not, say so."""
         if self._sound(row):
             self.last_good = self._weights()
             return
-        self.state = "failed"
-        self.module.load_state_dict(self.last_good)
         raise TrainingError("lr", problem=f"The loss became infinite or NaN in epoch {self.epoch + 1}.",
                             hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with "
                                  "extreme counts, and standardise continuous covariates.")
 
 
-def endless(batches):
-    """Minibatches over and over, read anew each time."""
-    while True:
-        yield from batches
+def epochs_of(options, n_cells, n_batches):
+    """Epochs that `options` ask for, each of `n_batches` steps."""
+    if options.max_steps is None:
+        return options.max_epochs or default_epochs(n_cells)
+    enough = math.ceil(options.max_steps / n_batches)
+    return min(enough, options.max_epochs or enough)
 
 
-def add_terms(sums, terms):
-    """Add a minibatch's terms to the sums of the epoch, on the device."""
-    found = {"reconstruction_loss": terms.reconstruction(), "kl_local": terms.divergences()}
-    n = found["kl_local"].shape[0]
-    found |= {name: value * n for name, (value, _) in terms.penalty.items()}
-    for name, value in found.items():
-        sums[name] = sums.get(name, 0) + value.detach().sum()
-    sums["n"] = sums.get("n", 0) + n
+def frozen_parts(module):
+    """The networks of a module that training of its decoder alone leaves as they are."""
+    parts = [part for part in (getattr(module, name) for name in module.encoders) if part is not None]
+    if not parts:
+        raise SettingError("update_only_decoder", problem="The model has no encoder that could be left as it is.",
+                           hint="Leave update_only_decoder off.")
+    return parts
 
 
-def summarise(sums, part):
-    """{quantity_part: mean a cell} of an epoch's sums; the ELBO is given as a loss, smaller is better."""
-    n = sums["n"]
-    row = {f"{name}_{part}": float(value) / n for name, value in sums.items() if name != "n"}
-    return {f"elbo_{part}": row[f"reconstruction_loss_{part}"] + row[f"kl_local_{part}"]} | row
+def maker(options, creator=None):
+    """The maker of the optimiser: what `creator` returns, or Adam as `options` say."""
+    if creator is not None:
+        return created_by(creator)
+    return adam(lr=options.lr, eps=options.eps, weight_decay=options.weight_decay,
+                decoupled=options.optimizer == "AdamW")

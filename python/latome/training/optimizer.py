@@ -1,12 +1,60 @@
-"""Adam over one flat buffer that all parameters are views of: each step is a single call."""
+"""An optimiser over one flat buffer that all parameters are views of: each step is a single call."""
 
 from latome.backend import torch
+from latome.errors import SettingError, TrainingError
 
-__all__ = ["FlatAdam"]
+__all__ = ["FlatOptimizer", "adam", "clipping", "created_by"]
 
 
-class FlatAdam:
-    """Adam with coupled L2 over a module's trainable parameters.
+def adam(*, lr, eps, weight_decay, decoupled=False):
+    """A maker of Adam; `weight_decay` is added to the gradient, or (AdamW) taken off the weights if `decoupled`."""
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+
+    def make(flat):
+        return kind([flat], lr=lr, eps=eps, weight_decay=weight_decay, fused=flat.device.type in ("cpu", "cuda"))
+
+    return make
+
+
+def created_by(creator):
+    """A maker of what `creator`, a function of a list of parameters, returns: any optimiser of torch.
+
+    The list holds one flat vector of all parameters, so an optimiser that treats matrices apart is none for it.
+    """
+    advice = "Give a function such as lambda parameters: torch.optim.SGD(parameters, lr=0.01)."
+
+    def make(flat):
+        try:
+            made = creator([flat])
+        except Exception as error:
+            raise SettingError("optimizer_creator", problem=f"optimizer_creator failed: {error}", hint=advice
+                               + " It receives a list of one flat vector of all parameters.") from error
+        if not isinstance(made, torch.optim.Optimizer):
+            raise SettingError("optimizer_creator", problem="optimizer_creator returned a "
+                               f"{type(made).__name__}, not an optimiser of torch.", hint=advice)
+        held = [p for group in made.param_groups for p in group["params"]]
+        if len(held) != 1 or held[0] is not flat:
+            raise SettingError("optimizer_creator", problem="The optimiser does not hold the parameters it was given.",
+                               hint=advice)
+        return made
+
+    return make
+
+
+def clipping(most, by="norm"):
+    """A function that bounds a gradient in place: its norm, or each of its values; None where `most` is None.
+
+    A gradient that is not finite stays so: the check at the end of the epoch must see it.
+    """
+    if most is None:
+        return None
+    if by == "value":
+        return lambda gradient: gradient.clamp_(-most, most)
+    return lambda gradient: gradient.mul_((most / torch.linalg.vector_norm(gradient)).clamp_max(1.0))
+
+
+class FlatOptimizer:
+    """An optimiser of torch over a module's trainable parameters.
 
     The parameters become views of one buffer, and their gradients views of another. What moves parameters out
     of it (`.to()`, say) asks for `lay_out` again; `in_place` tells.
@@ -14,19 +62,25 @@ class FlatAdam:
     Arguments
     ---------
     parameters : trainable parameters.
-    lr, eps, weight_decay : as in Adam; weight_decay is added to the gradient.
+    make : function of the flat parameter that returns the optimiser: `adam(...)`, `created_by(...)`.
+    clip : function that bounds the flat gradient in place, or None.
+
+    Raises TrainingError when there is nothing to train.
     """
 
-    def __init__(self, parameters, *, lr, eps, weight_decay):
+    def __init__(self, parameters, make, clip=None):
         self.parameters = [p for p in parameters if p.requires_grad]
+        if not self.parameters:
+            raise TrainingError("module", problem="The model has no parameter that may be trained.",
+                                hint="Some have requires_grad switched off, or update_only_decoder left none.")
         sizes = [p.numel() for p in self.parameters]
         first = self.parameters[0]
         self.flat = torch.nn.Parameter(torch.empty(sum(sizes), dtype=first.dtype, device=first.device))
         self.flat.grad = torch.zeros_like(self.flat)
         self.sizes = sizes
         self.lay_out()
-        self.adam = torch.optim.Adam([self.flat], lr=lr, eps=eps, weight_decay=weight_decay,
-                                     fused=first.device.type in ("cpu", "cuda"))
+        self.clip = clip
+        self.torch = make(self.flat)
 
     @torch.no_grad()
     def lay_out(self):
@@ -48,22 +102,33 @@ class FlatAdam:
             start += size
         return True
 
+    @property
+    def lr(self):
+        """The learning rate, which may be set."""
+        return float(self.torch.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, value):
+        self.torch.param_groups[0]["lr"] = value
+
     def zero_grad(self):
         """Set all gradients to zero, in one call."""
         self.flat.grad.zero_()
 
     def step(self):
-        """One step of Adam on the whole buffer."""
-        self.adam.step()
+        """Bound the gradient, if asked to, and take one step with the whole buffer."""
+        if self.clip:
+            self.clip(self.flat.grad)
+        self.torch.step()
 
     def state(self):
         """{name: tensor} of the optimiser's memory."""
-        memory = self.adam.state.get(self.flat, {})
-        return {name: torch.as_tensor(value).clone() for name, value in memory.items()}
+        memory = self.torch.state.get(self.flat, {})
+        return {name: torch.as_tensor(value).clone() for name, value in memory.items() if value is not None}
 
     def load_state(self, memory):
         """The reverse of `state`; the tensors go to the device of the parameters."""
         if memory:
-            groups = self.adam.state_dict()["param_groups"]
+            groups = self.torch.state_dict()["param_groups"]
             memory = {name: value.clone() for name, value in memory.items()}
-            self.adam.load_state_dict({"state": {0: memory}, "param_groups": groups})
+            self.torch.load_state_dict({"state": {0: memory}, "param_groups": groups})

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from latome.backend import torch
 from latome.errors import SettingError
 
-__all__ = ["RandomStream", "find_device", "use_threads"]
+__all__ = ["RandomStream", "find_device", "held_still", "use_threads"]
 
 _PROCESS = os.getpid()
 
@@ -43,6 +43,19 @@ def use_threads(n=None):
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def held_still(parts):
+    """Inside, the parameters of these modules take no gradient."""
+    held = [p for part in parts for p in part.parameters() if p.requires_grad]
+    for p in held:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in held:
+            p.requires_grad_(True)
 
 
 class RandomStream:

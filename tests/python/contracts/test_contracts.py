@@ -19,7 +19,7 @@ from latome.errors import QueryError, SettingError
 from latome.fit import initialise, start, train
 from latome.io.archive import load, pack, save, unpack
 from latome.protocol.settings import describe_settings
-from latome.training.optimizer import FlatAdam
+from latome.training.optimizer import FlatOptimizer, adam
 from latome.training.options import TrainingOptions
 from latome.training.session import RandomStream
 
@@ -119,8 +119,8 @@ def test_save_and_load_are_equal(made, data, tmp_path):
 
 def test_answers_do_not_depend_on_the_minibatch(made, data):
     fitted = train(made, data, FEW)
-    whole = latent_moments(fitted.module, data, batch_size=1000)[0], elbo_terms(fitted.module, data, draw="mean", batch_size=1000)
-    parts = latent_moments(fitted.module, data, batch_size=7)[0], elbo_terms(fitted.module, data, draw="mean", batch_size=7)
+    whole, parts = ((latent_moments(fitted.module, data, batch_size=size)[0],
+                     elbo_terms(fitted.module, data, draw="mean", batch_size=size)) for size in (1000, 7))
     np.testing.assert_allclose(whole[0], parts[0], rtol=1e-4, atol=1e-5)
     for name in whole[1]:
         np.testing.assert_allclose(whole[1][name], parts[1][name], rtol=1e-4, atol=1e-3)
@@ -163,7 +163,7 @@ def test_slices_of_time_equal_one_run(case, data):
 
 def test_the_flat_buffer_survives(made, data):
     module = made.module
-    optimizer = FlatAdam(module.parameters(), lr=1e-3, eps=0.01, weight_decay=0)
+    optimizer = FlatOptimizer(module.parameters(), adam(lr=1e-3, eps=0.01, weight_decay=0))
     assert optimizer.in_place()
     state = {name: value + 1 if value.is_floating_point() else value for name, value in weights(made).items()}
     module.load_state_dict(state)

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 from latome.data import selection
-from latome.data.selection import select_genes, zero_excess
+from latome.data.selection import count_zeros, poisson_gene_selection, select_genes
 from latome.data.simulate import simulate
 from latome.errors import FieldError, SettingError
 
@@ -19,6 +19,12 @@ def dense_excess(x):
     x = np.asarray(x, dtype=np.float64)
     p = np.exp(-np.outer(x.sum(1), x.sum(0) / x.sum()))                            # (n, g)
     return ((x == 0).sum(0) - p.sum(0)) / np.sqrt(np.maximum((p * (1 - p)).sum(0), 1.0))
+
+
+def zero_excess(counts):
+    """The engine's z-scores of a CSR matrix."""
+    sums, present = (np.asarray(m.sum(0), dtype=np.float64).ravel() for m in (counts, counts != 0))
+    return count_zeros(np.asarray(counts.sum(1), dtype=np.float64).ravel(), sums, present).excess
 
 
 def test_equals_the_dense_formula():
@@ -130,3 +136,46 @@ def test_known_markers_of_blood_cells_are_found():
     data = real_data("pbmc3k.h5ad")
     known = {"LYZ", "CD74", "NKG7", "MS4A1", "PPBP", "S100A8", "GNLY", "CD79A", "FCER1A", "FCGR3A"}
     assert known <= set(select_genes(data, 1000))
+
+
+def test_the_other_selection_is_the_probability_of_more_zeros(monkeypatch):
+    data = simulate(300, 50, 3, 2, depth=100, seed=2)
+    x = data.X.toarray().astype(np.float64)
+    table = poisson_gene_selection(data, n_top_genes=12, inplace=False)
+    p = np.exp(-np.outer(x.sum(1), x.sum(0) / x.sum()))                            # (n, g)
+    zero = np.random.default_rng(0).random((20000, 2, 50)) < np.stack([(x == 0).mean(0), p.mean(0)])
+    np.testing.assert_allclose(table["observed_fraction_zeros"], (x == 0).mean(0), rtol=1e-6)
+    np.testing.assert_allclose(table["expected_fraction_zeros"], p.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(table["prob_zero_enrichment"], (zero[:, 0] > zero[:, 1]).mean(0), atol=0.015)
+    assert table["highly_variable"].sum() == 12 and table["prob_zero_enrichment_rank"].max() == 49
+    chosen = table["highly_variable"]
+    assert table["prob_zero_enrichment"][chosen].min() >= table["prob_zero_enrichment"][~chosen].max()
+    assert (table["prob_zero_enrichment_rank"][chosen] >= 38).all()
+
+
+def test_its_columns_medians_and_places():
+    data = simulate(300, 50, 3, 3, depth=100, seed=2)
+    parts = [poisson_gene_selection(data[data.obs["batch"] == b].copy(), n_top_genes=9, inplace=False)
+             for b in data.obs["batch"].unique()]
+    before, x = set(data.uns), data.X.copy()
+    assert poisson_gene_selection(data, n_top_genes=9, batch_key="batch") is None
+    for column in ("observed_fraction_zeros", "expected_fraction_zeros", "prob_zero_enrichment",
+                   "prob_zero_enrichment_rank"):
+        np.testing.assert_allclose(data.var[column], np.median([part[column] for part in parts], axis=0), rtol=1e-6)
+    among = np.sum([part["highly_variable"] for part in parts], axis=0)
+    np.testing.assert_array_equal(data.var["prob_zero_enriched_nbatches"], among)
+    assert among[data.var["highly_variable"]].min() >= among[~data.var["highly_variable"]].max()
+    assert data.uns["hvg"] == {"flavor": "poisson_zeros"} and set(data.uns) == before | {"hvg"}
+    assert (data.X != x).nnz == 0 and data.var["highly_variable"].sum() == 9
+    poisson_gene_selection(data, n_top_genes=9, batch_key="batch", subset=True, n_samples=5, silent=True)
+    assert data.n_vars == 9 and data.var["highly_variable"].all()
+
+
+def test_a_chosen_gene_is_one_that_few_cells_hold_all_of():
+    data = simulate(500, 40, 1, 1, marker_effect=0, depth=400, theta=1e5, seed=3)
+    x = data.X.toarray()
+    j = int(x.sum(0).argsort()[-3])
+    x[:, j] = np.where(np.arange(500) < 50, 10 * x[:, j], 0)
+    data.X = sp.csr_matrix(x)
+    assert select_genes(data, 1) == [data.var_names[j]]
+    assert poisson_gene_selection(data, n_top_genes=1, inplace=False)["highly_variable"].to_numpy().argmax() == j

@@ -71,3 +71,16 @@ def test_the_root_package_is_lazy():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
     with pytest.raises(AttributeError, match="no attribute 'models'"):
         latome.models  # noqa: B018
+
+
+def test_what_scripts_of_scvi_tools_set_is_kept_and_a_typo_is_an_error():
+    settings = Preferences()
+    settings.dl_num_workers, settings.verbosity = 4, 40
+    assert (settings.dl_num_workers, settings.verbosity, Preferences().verbosity) == (4, 40, 20)
+    with pytest.raises(SettingError, match="no 'sed'") as caught:
+        settings.sed = 3
+    assert "seed" in caught.value.hint
+    with pytest.raises(AttributeError, match="sed"):
+        settings.sed  # noqa: B018
+    settings.progress_bar = False
+    assert settings.progress_bar is False

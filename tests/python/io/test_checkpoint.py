@@ -5,10 +5,12 @@ import json
 import pytest
 from examples import opened, options, same_history, same_weights, small_data, trained, untrained
 
-from latome.errors import ArchiveError
+from latome.analysis.latent import latent
+from latome.backend import torch
+from latome.errors import ArchiveError, SettingError
 from latome.fit import conclude, start, train
-from latome.io.archive import read_tensors
-from latome.io.checkpoint import FILE, Checkpoint, begin
+from latome.io.archive import load, read_tensors
+from latome.io.checkpoint import FILE, Checkpoint, SaveModel, begin
 from latome.modules.scvi import ScviSettings
 
 
@@ -28,8 +30,8 @@ def killed_after(epochs):
     return callback
 
 
-def run(fit, data, given, callbacks=()):
-    trainer = begin(fit, data, given, callbacks)
+def run(fit, data, given, callbacks=(), **more):
+    trainer = begin(fit, data, given, callbacks, **more)
     try:
         trainer.advance()
     except Killed:
@@ -41,6 +43,14 @@ CASES = {
     "plain": ({}, {}), "with early stopping": ({}, {"early_stopping": True, "early_stopping_patience": 3}),
     "over steps": ({}, {"n_epochs_kl_warmup": None, "n_steps_kl_warmup": 12}),
     "latent library": ({"use_observed_lib_size": False, "gene_likelihood": "nb"}, {}),
+    "plateau": ({}, {"reduce_lr_on_plateau": True, "lr_patience": 1, "lr_threshold": 1e3}),
+    "the best": ({}, {"keep_best": True, "lr": 0.05}),
+    "limits": ({}, {"limit_train_batches": 2, "limit_val_batches": 0.5, "check_val_every_n_epoch": 2}),
+    "everything": ({"use_observed_lib_size": False}, {
+        "early_stopping": True, "early_stopping_patience": 4, "keep_best": True, "reduce_lr_on_plateau": True,
+        "lr_patience": 0, "lr_threshold": 1e3, "gradient_clip_val": 0.5, "optimizer": "AdamW", "weight_decay": 0.01,
+        "drop_last": True, "limit_train_batches": 2, "max_steps": 11, "n_epochs_kl_warmup": None,
+        "n_steps_kl_warmup": 9}),
 }
 
 
@@ -93,11 +103,29 @@ def test_a_slow_driver_and_a_checkpoint_agree(data, tmp_path):
     assert same_weights(fit, trained(data))
 
 
+def momentum(parameters):
+    return torch.optim.SGD(parameters, lr=1e-3, momentum=0.9)
+
+
+def test_rows_and_an_optimiser_of_ones_own_go_on_too(data, tmp_path):
+    rows = [[*range(3, 70)], [*range(70, 90)], [0, 1, 2]]
+    more = {"split": rows, "optimizer": momentum}
+    schedule = {"reduce_lr_on_plateau": True, "lr_patience": 0, "lr_threshold": 1e6, "max_epochs": 6}
+    given = options(checkpoint=str(tmp_path), checkpoint_every=1, **schedule)
+    assert run(untrained(data), data, given, [killed_after(4)], **more) is None
+    going_on = run(untrained(data), data, given, **more)
+    whole = train(untrained(data), data, options(**schedule), **more)
+    assert same_weights(going_on, whole) and same_history(going_on, whole)
+    assert whole.history.to_dict()["lr"].tolist() == pytest.approx([1e-3 * 0.6 ** max(0, i - 1) for i in range(6)])
+
+
 OTHERS = {
     "another seed": lambda data, given: begin(untrained(data, seed=1), data, given()),
     "other settings": lambda data, given: begin(untrained(data, ScviSettings(12, 4)), data, given()),
     "other options": lambda data, given: begin(untrained(data), data, given(lr=1e-3)),
     "another split": lambda data, given: begin(untrained(data), data, given(train_size=0.8)),
+    "other rows": lambda data, given: begin(untrained(data), data, given(), split=[range(81), range(81, 90)]),
+    "another optimiser": lambda data, given: begin(untrained(data), data, given(), optimizer=momentum),
     "other counts": lambda data, given: again(small_data(seed=2), given),
     "fewer cells": lambda data, given: again(small_data()[:80].copy(), given),
     "other genes": lambda data, given: again(small_data()[:, :25].copy(), given),
@@ -186,3 +214,41 @@ def test_training_again_in_the_same_folder_goes_on(data, tmp_path):
     assert same_weights(fit, whole) and same_history(fit, whole)
     with pytest.raises(ArchiveError, match="other training"):          # this one began after three epochs
         begin(untrained(data), data, given)
+
+
+# -- models saved on the way -------------------------------------------------------------------------------------------
+
+def test_a_model_is_saved_every_so_many_epochs(data, tmp_path):
+    fit = untrained(data)
+    train(fit, data, options(max_epochs=5), callbacks=[SaveModel(fit, tmp_path / "course", every=2)])
+    assert sorted(path.name for path in (tmp_path / "course").iterdir()) == ["epoch-2", "epoch-4"]
+    for epochs in (2, 4):
+        saved = load(tmp_path / "course" / f"epoch-{epochs}")
+        expected = trained(data, max_epochs=epochs)
+        assert same_weights(saved, expected) and same_history(saved, expected) and saved.trained
+        assert (latent(saved.module, data) == latent(expected.module, data)).all()
+    assert fit.training["stopped"] == "finished" and same_weights(fit, trained(data, max_epochs=5))
+    train(fit, data, options(max_epochs=1), callbacks=[SaveModel(fit, tmp_path / "course", every=2)])
+    assert len(load(tmp_path / "course" / "epoch-6").history) == 6
+
+
+@pytest.mark.parametrize("every", [0, -1, 1.5, "often"])
+def test_how_often_a_model_is_saved(every):
+    with pytest.raises(SettingError, match="every"):
+        SaveModel(None, "folder", every=every)
+
+
+def test_a_model_that_cannot_be_saved_is_not_lost(data, tmp_path):
+    (tmp_path / "file").write_text("text")
+    fit = untrained(data)
+    with pytest.raises(ArchiveError):
+        train(fit, data, options(), callbacks=[SaveModel(fit, tmp_path / "file", every=2)])
+    assert same_weights(fit, trained(data, max_epochs=2)) and fit.training["stopped"] == "interrupted"
+
+
+def test_a_finished_training_keeps_its_best(data, tmp_path):
+    """Taken up again it is finished, and gives the best weights once more."""
+    given = {"lr": 0.05, "max_epochs": 12, "keep_best": True}
+    first = run(untrained(data), data, options(checkpoint=str(tmp_path), **given))
+    again = run(untrained(data), data, options(checkpoint=str(tmp_path), **given))
+    assert same_weights(first, again) and first.training["best_epoch"] == again.training["best_epoch"] < 11

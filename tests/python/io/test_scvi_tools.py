@@ -18,9 +18,12 @@ from latome.io import scvi_names, scvi_tools, torch_archive
 from latome.modules.scvi import SCVI, ScviSettings
 from latome.nn.covariates import CovariateLinear
 from latome.training.options import TrainingOptions
+from latome.training.split import PARTS, recovered_split
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
-CASES = ["scvi_zinb", "scvi_covariates", "train_steps_scvi"]
+CASES = ["scvi_zinb", "scvi_covariates", "scvi_normal", "scvi_embedding", "scvi_size_factor", "scvi_minified",
+         "train_steps_scvi"]
+SMALL = {"n_hidden": 8, "n_latent": 3, "continuous_in": "first"}
 
 
 def shared(*parts):
@@ -47,6 +50,32 @@ def test_settings_and_registry_are_those_of_the_file():
     assert fit.registry.categories == {"batch": ["b0", "b1", "b2"], "labels": ["B", "M", "NK", "T"], "one": ["only"],
                                        "donor": ["d1", "d2", "d3"], "site": ["s1", "s2"]}
     assert fit.registry.genes == tuple(f"G{i}" for i in range(20)) and fit.registry.n_cells == 60
+
+
+@pytest.mark.parametrize(("case", "settings"), [
+    ("scvi_normal", {"gene_likelihood": "normal", "dispersion": "gene-batch", "latent_distribution": "ln",
+                     "log_variational": False}),
+    ("scvi_embedding", {"n_layers": 2, "gene_likelihood": "nb", "dispersion": "gene-cell", "encode_covariates": True,
+                        "batch_representation": "embedding", "embedding_dim": 4, "use_observed_lib_size": False}),
+    ("scvi_size_factor", {"dispersion": "gene-label", "var_activation": "softplus"}),
+    ("scvi_minified", {}),
+])
+def test_the_options_are_those_of_the_file(case, settings):
+    fit = scvi_tools.read(FIXTURES / case / "model")
+    assert fit.settings == ScviSettings(**SMALL, **settings)
+    assert fit.registry.columns.size_factor == ("size_factor" if case == "scvi_size_factor" else None)
+
+
+def test_minified_data_open_with_their_model():
+    folder = FIXTURES / "scvi_minified" / "model"
+    data = open_data(read_h5ad(folder / "adata.h5ad"), registry=scvi_tools.read(folder).registry)
+    assert not data.has_counts and data.stored["z"][0].shape == (60, 3) and (data.totals > 0).all()
+
+
+def test_the_rows_of_the_training_are_kept():
+    fit, stored = scvi_tools.read(FIXTURES / "scvi_zinb" / "model"), content("scvi_zinb")["attr_dict"]
+    for part, rows in zip(PARTS, recovered_split(fit.training, fit.seed), strict=True):
+        np.testing.assert_array_equal(rows, stored[f"{part}_indices_"])
 
 
 def test_history_is_one_table_by_epoch():
@@ -83,6 +112,8 @@ def test_the_names_map_both_ways(case):
     ScviSettings(n_hidden=5, n_latent=2, dispersion="gene-cell", encode_covariates=True, use_batch_norm="none"),
     ScviSettings(n_hidden=5, n_latent=2, dispersion="gene-batch", use_observed_lib_size=False,
                  use_batch_norm="encoder"),
+    ScviSettings(n_hidden=5, n_latent=2, batch_representation="embedding", embedding_dim=3, encode_covariates=True),
+    ScviSettings(n_hidden=5, n_latent=2, gene_likelihood="normal", latent_distribution="ln"),
 ])
 def test_the_names_map_both_ways_for_every_setting(settings):
     columns = Columns(batch="b", labels="l", categorical=("c", "d"), continuous=("age",))
@@ -150,15 +181,14 @@ def options(attributes, **values):
 
 UNSUPPORTED = {
     "class TOTALVI": lambda a, t, w: a["registry_"].update(model_name="TOTALVI"),
-    "latent_distribution = 'ln'": lambda a, t, w: options(a, latent_distribution="ln"),
-    "gene_likelihood = 'normal'": lambda a, t, w: options(a, gene_likelihood="normal"),
-    "batch_representation = 'embedding'": lambda a, t, w: options(a, batch_representation="embedding"),
-    "log_variational = False": lambda a, t, w: options(a, log_variational=False),
-    "extra_encoder_kwargs = {'activation_fn': 'elu'}":
-        lambda a, t, w: options(a, extra_encoder_kwargs={"activation_fn": "elu"}),
-    "size_factor_key = 'sf'": lambda a, t, w: (fields(a).update(size_factor={"data_registry": {"attr_key": "x"}}),
-                                               a["registry_"]["setup_args"].update(size_factor_key="sf")),
-    "minified data": lambda a, t, w: fields(a).update(minify_type={"data_registry": {"attr_key": "x"}}),
+    "var_activation = torch.nn.modules.activation.Sigmoid":
+        lambda a, t, w: options(a, var_activation=torch.nn.Sigmoid),
+    "extra_encoder_kwargs = {'activation_fn': torch.nn.modules.activation.ELU}":
+        lambda a, t, w: options(a, extra_encoder_kwargs={"activation_fn": torch.nn.ELU, "use_activation": True}),
+    "extra_decoder_kwargs = {'bias': False}": lambda a, t, w: options(a, extra_decoder_kwargs={"bias": False}),
+    "batch_embedding_kwargs = {'max_norm': 1.0}":
+        lambda a, t, w: options(a, batch_embedding_kwargs={"embedding_dim": 4, "max_norm": 1.0}),
+    "continuous_in = 'every'": lambda a, t, w: options(a, continuous_in="every"),       # ours alone
     "n_wings = 3": lambda a, t, w: options(a, n_wings=3),
     "covariate called 'labels'": lambda a, t, w: (
         fields(a)["extra_categorical_covs"]["state_registry"].update(
@@ -197,6 +227,29 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, message):
     assert caught.value.hint and not isinstance(caught.value, scvi_tools.UnsupportedError)
 
 
+WITHOUT_EFFECT = {
+    "var_activation": None, "use_size_factor_key": False, "use_cuda": True, "batch_embedding_kwargs": {},
+    "extra_encoder_kwargs": {"activation_fn": torch.nn.ReLU, "bias": True, "var_eps": 1e-4}, "extra_decoder_kwargs": {},
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_arguments_at_their_usual_value_change_nothing(tmp_path, name):
+    fit = scvi_tools.read(changed(tmp_path, lambda a, t, w: options(a, **{name: WITHOUT_EFFECT[name]})))
+    assert fit.settings == scvi_tools.read(FIXTURES / "scvi_covariates" / "model").settings
+
+
+@pytest.mark.parametrize("softplus", [torch.nn.functional.softplus, torch.nn.Softplus()])
+def test_softplus_is_known_as_a_function_and_as_a_layer(tmp_path, softplus):
+    fit = scvi_tools.read(changed(tmp_path, lambda a, t, w: options(a, var_activation=softplus)))
+    assert fit.settings.var_activation == "softplus"
+
+
+def test_a_softplus_of_another_shape_is_refused(tmp_path):
+    with pytest.raises(ArchiveError, match="slope or threshold of its own"):
+        scvi_tools.read(changed(tmp_path, lambda a, t, w: options(a, var_activation=torch.nn.Softplus(beta=2))))
+
+
 def test_impossible_settings_name_the_setting(tmp_path):
     with pytest.raises(SettingError, match="dispersion"):
         scvi_tools.read(changed(tmp_path, lambda a, t, w: options(a, dispersion="gene-moon")))
@@ -225,9 +278,6 @@ def test_categories_that_are_numbers_become_text(tmp_path):
 def test_folders_that_hold_no_model(tmp_path):
     with pytest.raises(ArchiveError, match="holds no model.pt"):
         scvi_tools.read(tmp_path)
-    (tmp_path / "model_params.pt").write_bytes(b"")
-    with pytest.raises(ArchiveError, match="convert_legacy_save"):
-        scvi_tools.read(tmp_path)
     (tmp_path / "model.pt").write_text("a text")
     with pytest.raises(ArchiveError, match="not a file that torch wrote"):
         scvi_tools.read(tmp_path)
@@ -253,6 +303,12 @@ def test_a_checkpoint_of_version_0_15_reads():
     assert fit.registry.categories["labels"] == ["label_0", "label_1", "label_2"]
     assert fit.training["source"] == "scvi-tools 0.15.5" and fit.training["n_train"] == 360
     assert fit.trained                                               # although the file holds no history
+
+
+def test_a_checkpoint_of_totalvi_is_not_supported_yet():
+    with pytest.raises(scvi_tools.UnsupportedError, match="class TOTALVI, which is not supported yet") as caught:
+        scvi_tools.read(shared("data", "checkpoints", "v1.3.2_totalvi"))
+    assert caught.value.hint == "Supported: SCVI."
 
 
 def test_every_checkpoint_at_hand_reads_or_is_not_supported():

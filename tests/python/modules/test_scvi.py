@@ -61,7 +61,7 @@ def test_data_without_the_models_size_factor_are_refused():
 
 def test_an_embedded_batch_enters_as_a_learnt_vector():
     data = opened(categorical=("kit",), continuous=("age",))
-    module = made(data, batch_representation="embedding", embedding_dim=4, continuous_in="first", encode_covariates=True)
+    module = made(data, batch_representation="embedding", embedding_dim=4, encode_covariates=True)
     linear = module.decoder.hidden.linears[0]
     assert linear.continuous.shape == (12, 1 + 4) and len(linear.tables) == 1      # age and the vector; the kit
     cells, z = probe(data), torch.randn(7, 3)
@@ -74,7 +74,7 @@ def test_an_embedded_batch_enters_as_a_learnt_vector():
     other = cells | {"batch": 1 - cells["batch"], "categories": cells["categories"] * torch.tensor([0, 1])}
     assert (decoded(module, other, z).rho - decoded(module, cells, z).rho).abs().max() > 1e-6
     same = cells | {"categories": torch.stack([1 - cells["batch"], cells["categories"][:, 1]], 1)}
-    torch.testing.assert_close(decoded(module, same, z).rho, decoded(module, cells, z).rho)       # the code alone: nothing
+    torch.testing.assert_close(decoded(module, same, z).rho, decoded(module, cells, z).rho)       # not by its code
 
 
 def test_a_logistic_normal_latent_reaches_the_decoder_as_shares():

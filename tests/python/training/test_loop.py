@@ -265,6 +265,42 @@ def test_a_later_failure_brings_back_the_last_sound_epoch(data, monkeypatch):
     assert same_weights(fit, trained(data, max_epochs=2))
 
 
+@pytest.mark.parametrize("algorithm", ["norm", "value"])
+@pytest.mark.parametrize("at", [5, 11])                # within an epoch, and in the very last step
+def test_bounding_the_gradient_hides_no_nan(data, monkeypatch, algorithm, at):
+    """A gradient of NaN under a loss that is finite."""
+    fit = untrained(data)
+    calls, loss = [], type(fit.module).loss
+
+    def spoilt(module, terms, *more):
+        value = loss(module, terms, *more)
+        calls.append(1)
+        if len(calls) == at + 1:
+            value.register_hook(lambda gradient: gradient * float("nan"))
+        return value
+
+    monkeypatch.setattr(type(fit.module), "loss", spoilt)
+    given = {"gradient_clip_val": 1.0, "gradient_clip_algorithm": algorithm}
+    with pytest.raises(TrainingError, match=f"infinite or NaN in epoch {at // 3 + 1}"):
+        train(fit, data, options(**given))
+    monkeypatch.undo()
+    assert fit.training["stopped"] == "failed" and same_weights(fit, trained(data, max_epochs=at // 3, **given))
+
+
+def test_a_bounded_gradient_makes_another_model(data):
+    free = trained(data)
+    assert same_weights(free, trained(data, gradient_clip_val=1e9))
+    assert not same_weights(free, trained(data, gradient_clip_val=0.1))
+    losses = trained(data, max_epochs=30, gradient_clip_val=0.1).history.to_dict()["elbo_train"]
+    assert losses[-1] < losses[0] - 5
+
+
+def test_decoupled_decay_makes_another_model(data):
+    given = {"weight_decay": 0.1}
+    assert not same_weights(trained(data, **given), trained(data, optimizer="AdamW", **given))
+    assert same_weights(trained(data, weight_decay=0), trained(data, weight_decay=0, optimizer="AdamW"))
+
+
 def test_a_failure_of_further_training_keeps_the_trained_model(data):
     fit = trained(data)
     before = weights_of(fit.module)
@@ -318,7 +354,7 @@ def test_the_warm_up_may_run_over_steps(data):
 def test_the_weight_enters_the_loss(data):
     fit = untrained(data)
     with torch.no_grad():
-        terms = fit.module.terms(next(iter(start(fit, data, options()).batches)), "mean")
+        terms = fit.module.terms(next(iter(start(fit, data, options()).cells.training)), "mean")
     zero, half, one = (float(fit.module.loss(terms, weight, 81)) for weight in (0.0, 0.5, 1.0))
     kl, rec = float(terms.divergences().mean()), float(terms.reconstruction().mean())
     assert zero == pytest.approx(rec, rel=1e-5) and kl > 0

@@ -12,7 +12,11 @@ def test_defaults_are_those_of_the_reference_text():
                 "shuffle_set_split": True, "early_stopping": False, "early_stopping_monitor": "elbo_validation",
                 "early_stopping_patience": 45, "early_stopping_min_delta": 0.0, "check_val_every_n_epoch": None,
                 "lr": 1e-3, "weight_decay": 1e-6, "eps": 0.01, "n_epochs_kl_warmup": 400, "n_steps_kl_warmup": None,
-                "min_kl_weight": 0.0, "max_kl_weight": 1.0, "device": "auto", "threads": None}
+                "min_kl_weight": 0.0, "max_kl_weight": 1.0, "device": "auto", "threads": None, "optimizer": "Adam",
+                "reduce_lr_on_plateau": False, "lr_factor": 0.6, "lr_patience": 30, "lr_threshold": 0.0,
+                "lr_scheduler_metric": "elbo_validation", "lr_min": 0.0, "gradient_clip_val": None,
+                "gradient_clip_algorithm": "norm", "drop_last": False, "limit_train_batches": None,
+                "limit_val_batches": None, "max_steps": None, "update_only_decoder": False, "keep_best": False}
     assert {name: found[name] for name in expected} == expected
 
 
@@ -29,6 +33,12 @@ def test_epochs_by_default(n, epochs):
     ({"train_size": 0.8, "validation_size": 0.3}, "more than the whole"),
     ({"min_kl_weight": 2}, "exceeds max_kl_weight"), ({"early_stopping_monitor": "loss"}, "cannot be 'loss'"),
     ({"max_epoch": 3}, "no setting 'max_epoch'"), ({"checkpoint_every": 0}, "cannot be 0"),
+    ({"lr_factor": 1}, "cannot be 1.0"), ({"lr_patience": -1}, "cannot be -1"), ({"lr_min": -1}, "cannot be -1.0"),
+    ({"lr_scheduler_metric": "elbo_train"}, "cannot be 'elbo_train'"), ({"optimizer": "SGD"}, "cannot be 'SGD'"),
+    ({"gradient_clip_val": 0}, "cannot be 0.0"), ({"gradient_clip_algorithm": "both"}, "cannot be 'both'"),
+    ({"limit_train_batches": 0}, "cannot be 0.0"), ({"limit_train_batches": 2.5}, "cannot be 2.5"),
+    ({"limit_val_batches": -1}, "cannot be -1.0"), ({"limit_val_batches": 1.5}, "cannot be 1.5"),
+    ({"max_steps": 0}, "cannot be 0"), ({"keep_best": 1}, "TRUE or FALSE"),
 ])
 def test_refused(given, problem):
     with pytest.raises(SettingError, match=problem) as caught:
@@ -39,7 +49,9 @@ def test_refused(given, problem):
 @pytest.mark.parametrize(("given", "every"), [
     ({}, None), ({"early_stopping": True}, 1), ({"check_val_every_n_epoch": 5}, 5),
     ({"early_stopping": True, "check_val_every_n_epoch": 5}, 5),
-    ({"early_stopping": True, "early_stopping_monitor": "elbo_train"}, None),
+    ({"early_stopping": True, "early_stopping_monitor": "elbo_train"}, None), ({"reduce_lr_on_plateau": True}, 1),
+    ({"reduce_lr_on_plateau": True, "check_val_every_n_epoch": 3}, 3), ({"keep_best": True}, 1),
+    ({"keep_best": True, "early_stopping_monitor": "elbo_train"}, None),
 ])
 def test_when_to_validate(given, every):
     assert TrainingOptions(**given).validate_every == every

@@ -1,0 +1,196 @@
+"""Samples of expression: one pool of draws for each part of the cells, shared by all comparisons.
+
+Every cell is encoded once. A draw is a random cell of the part and a draw of its posterior; it is decoded under the
+cell's own batch, or under each of the batches asked for in equal shares. A set of cells that consists of several parts,
+such as "the rest", takes draws from their pools in proportion to their sizes, so nothing is decoded for it.
+Draws are kept as latents; expression is decoded from them for as many genes at a time as memory allows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from latome.analysis.decoding import decode, moved
+from latome.analysis.differential.partition import allot, partition
+from latome.analysis.expression import normalized_expression
+from latome.analysis.sweep import ELEMENTS, sweep
+from latome.backend import torch
+from latome.data.minibatches import covariates_of
+
+__all__ = ["CellSet", "Pools", "Selection", "draw_pools", "weighted_pools"]
+
+LEAST = 2                                              # draws under each batch
+ENTRIES = 1 << 28                                      # of all pools at a time: 1 GB
+
+
+@dataclass(frozen=True, eq=False)
+class CellSet:
+    """Cells of one side of a comparison, and how they are decoded.
+
+    Arguments
+    ---------
+    rows : (m,) int64 rows of the data.
+    codes : codes of the batches to decode under; (None,) for each cell's own.
+    """
+
+    rows: np.ndarray
+    codes: tuple
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The samples of a set, gathered from pools: `n_blocks` blocks of equal size, one a batch.
+
+    Arguments
+    ---------
+    picks : (pool, rows of the pool (c,), places (c,) among the samples of the set) of each part.
+    n, n_blocks : samples in all, and blocks they form.
+    """
+
+    picks: list
+    n: int
+    n_blocks: int
+
+    @property
+    def exchangeable(self):
+        """Whether the order of the samples is random: one part, one block."""
+        return len(self.picks) == 1 and self.n_blocks == 1
+
+    def gather(self, arrays):
+        """(n, g) samples from the decoded pools [(s, g)]; not to be written into."""
+        if len(self.picks) == 1:
+            pool, rows, _ = self.picks[0]
+            return arrays[pool] if len(rows) == len(arrays[pool]) else arrays[pool][rows]
+        first = arrays[self.picks[0][0]]
+        samples = np.empty((self.n, first.shape[1]), dtype=first.dtype)
+        for pool, rows, places in self.picks:
+            samples[places] = arrays[pool][rows]
+        return samples
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Pools of samples, decoded for some genes at a time.
+
+    Arguments
+    ---------
+    fill : functions of a slice of the genes, one a pool, that return its samples (s, g') float32.
+    sizes : draws in each pool.
+    selections : a `Selection` for each set.
+    n_genes : g.
+    """
+
+    fill: list
+    sizes: list
+    selections: list
+    n_genes: int
+
+    def tiles(self):
+        """[slices of the genes] such that all pools of one tile fit into memory."""
+        width = min(self.n_genes, max(1, ENTRIES // sum(self.sizes)))
+        return [slice(start, min(start + width, self.n_genes)) for start in range(0, self.n_genes, width)]
+
+
+def draw_pools(module, data, sets, n_samples, batch_size=None):
+    """`Pools` with about `n_samples` draws for each `CellSet`; cells are drawn with replacement."""
+    rng = np.random.default_rng(int(torch.randint(2**62, (1,))))
+    selections, drawn = [None] * len(sets), []                          # drawn: (rows (s,), codes) of each pool
+    for codes in dict.fromkeys(one.codes for one in sets):
+        mine = [i for i, one in enumerate(sets) if one.codes == codes]
+        parts = partition(data.n_cells, [sets[i].rows for i in mine])
+        each = max(LEAST, n_samples // len(codes))                      # draws under each batch
+        counts = [allot(parts.sizes[of_set], each) for of_set in parts.members]
+        most = np.zeros(len(parts.sizes), dtype=np.int64)
+        for of_set, count in zip(parts.members, counts, strict=True):
+            most[of_set] = np.maximum(most[of_set], count)
+        for i, of_set, count in zip(mine, parts.members, counts, strict=True):
+            selections[i] = _select(of_set + len(drawn), count, most[of_set], len(codes))
+        drawn += [(rng.choice(parts.rows(part), size=len(codes) * size), codes) for part, size in enumerate(most)]
+    encoded = _encode(module, data, [rows for rows, _ in drawn], batch_size)
+    size = batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
+    fill = [_Decoder(module, data, rows, codes, latents, size)
+            for (rows, codes), latents in zip(drawn, encoded, strict=True)]
+    return Pools(fill, [len(rows) for rows, _ in drawn], selections, data.n_genes)
+
+
+def weighted_pools(module, data, sets, n_samples, importance=None, batch_size=None):
+    """`Pools` whose samples are drawn by importance weights; all genes of all sets are held in memory."""
+    names, fill, sizes, selections = data.registry.batch_categories, [], [], []
+    for pool, one in enumerate(sets):
+        each = max(LEAST, n_samples // len(one.codes))
+        samples = np.concatenate([normalized_expression(
+            module, data, transform_batch=None if code is None else names[code], n_samples_overall=each,
+            weights="importance", importance=importance, indices=one.rows, batch_size=batch_size)
+            for code in one.codes])
+        fill.append(lambda genes, samples=samples: samples[:, genes])
+        sizes.append(len(samples))
+        selections.append(_select([pool], [each], [each], len(one.codes)))
+    return Pools(fill, sizes, selections, data.n_genes)
+
+
+def _select(pools, counts, sizes, n_blocks):
+    """A `Selection` of the first `counts` draws of each pool's blocks, whose sizes are `sizes`."""
+    block = np.arange(n_blocks)[:, None]
+    total, start, picks = int(np.sum(counts)), 0, []
+    for pool, count, size in zip(pools, counts, sizes, strict=True):
+        if count:
+            each = np.arange(count)
+            picks.append((int(pool), (block * size + each).ravel(), (block * total + start + each).ravel()))
+            start += count
+    return Selection(picks, n_blocks * total, n_blocks)
+
+
+def _encode(module, data, drawn, batch_size):
+    """Draws of the latents, [{name: (s, k)}], for rows drawn [(s,)]; each cell is encoded once."""
+    kinds = {}
+
+    def query(cells):
+        posterior = module.posterior(cells)
+        kinds.update({name: type(q) for name, q in posterior.items()})
+        moments = {}
+        for name, q in posterior.items():
+            moments |= {name + " mean": q.mean, name + " variance": q.variance.expand_as(q.mean)}
+        return moments
+
+    rows = np.unique(np.concatenate(drawn))
+    found = sweep(module, data, query, indices=rows, batch_size=batch_size)
+
+    def draw(place):
+        return {name: kind(*(torch.from_numpy(found[f"{name} {moment}"][place]) for moment in ("mean", "variance")))
+                .rsample() for name, kind in kinds.items()}
+
+    return [draw(np.searchsorted(rows, each)) for each in drawn]
+
+
+@dataclass(frozen=True)
+class _Decoder:
+    """Decodes the draws of one pool, block by block, each block under its batch."""
+
+    module: torch.nn.Module
+    data: object
+    rows: np.ndarray
+    codes: tuple
+    latents: dict
+    size: int
+
+    @torch.inference_mode()
+    def __call__(self, genes):
+        """(s, g') float32 expression fractions of a slice of the genes."""
+        samples = np.empty((len(self.rows), genes.stop - genes.start), dtype=np.float32)
+        was_training = self.module.training
+        self.module.eval()
+        try:
+            for code, start, stop in self._minibatches():
+                cells = moved(covariates_of(self.data, self.rows[start:stop]), code)
+                latents = {name: z[start:stop] for name, z in self.latents.items()}
+                samples[start:stop] = decode(self.module, latents, cells).rho[:, genes].cpu().numpy()
+        finally:
+            self.module.train(was_training)
+        return samples
+
+    def _minibatches(self):
+        """(code, start, stop) of draws that are decoded together."""
+        block = len(self.rows) // len(self.codes)
+        for i, code in enumerate(self.codes):
+            for start in range(i * block, (i + 1) * block, self.size):
+                yield code, start, min(start + self.size, (i + 1) * block)

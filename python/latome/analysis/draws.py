@@ -1,0 +1,117 @@
+"""Draws of the latents, and what they decode to: tile by tile, so that memory holds one block beside the result."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from latome.analysis.decoding import decode, moved
+from latome.analysis.sweep import ELEMENTS, rows_of, sweep
+from latome.backend import torch
+from latome.data.minibatches import Minibatches
+from latome.errors import QueryError
+from latome.protocol.settings import check_setting
+
+__all__ = ["asking", "cells_at_once", "decoded", "draw_at", "encoded", "pooled_draws", "some_rows", "tiles"]
+
+
+@contextmanager
+def asking(module):
+    """Inside, the module is in evaluation mode and nothing is recorded for gradients."""
+    was_training = module.training
+    if was_training:                                   # walking through all parts costs as much as a small minibatch
+        module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        if was_training:
+            module.train()
+
+
+def cells_at_once(data, batch_size=None):
+    """Cells of a minibatch: as asked for, or as many as keep a dense array of all genes within some megabytes."""
+    batch_size = check_setting("batch_size", batch_size, int | None, {"ge": 1})
+    return batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
+
+
+def some_rows(data, indices):
+    """(n,) int64 rows from None, a mask or row numbers; QueryError where there are none."""
+    rows = rows_of(data, indices)
+    if not len(rows):
+        raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
+    return rows
+
+
+def tiles(module, data, ask, *, rows, size, codes=(None,), n_samples=1, draw="sample"):
+    """What `ask(counts) -> {name: (s', m, ...)}` says of decoded draws, the mean over batches, tile by tile.
+
+    Each cell is encoded once, and each draw of its latents is decoded under every batch of `codes`.
+
+    Arguments
+    ---------
+    rows, size : (n,) rows of the data, and how many make a minibatch.
+    codes : codes of the batches to decode under; None for a cell's own.
+    n_samples, draw : draws of each cell, and what a draw is: "sample" of its posterior, or its "mean".
+
+    Yields (cells, samples, answer): two slices, of the n cells and of the samples, and {name: tensor}. All samples of
+    a minibatch come before the next one.
+    """
+    stop = 0
+    for cells in Minibatches(data, rows, size):
+        start, stop = stop, stop + len(cells["index"])
+        with asking(module):
+            posterior = module.posterior(cells)
+        at_once = max(1, ELEMENTS // ((stop - start) * data.n_genes))
+        for first in range(0, n_samples, at_once):
+            last = min(first + at_once, n_samples)
+            with asking(module):
+                latents = {name: _draw(q, (last - first,), draw) for name, q in posterior.items()}
+                answer = decoded(module, latents, cells, codes, ask)
+            yield slice(start, stop), slice(first, last), answer
+
+
+def decoded(module, latents, cells, codes, ask):
+    """{name: tensor}: what `ask` says of the counts that latents decode to, the mean over the batches of `codes`."""
+    answers = [ask(decode(module, latents, moved(cells, code))) for code in codes]
+    if len(answers) == 1:
+        return answers[0]
+    return {name: sum(answer[name] for answer in answers) / len(answers) for name in answers[0]}
+
+
+def _draw(q, shape, draw):
+    """(*shape, m, k)"""
+    return q.rsample(shape) if draw == "sample" else q.transform(q.mean).expand(*shape, *q.mean.shape)
+
+
+def encoded(module, data, rows, size):
+    """{name: distribution over (n, k)}: the posteriors of rows (n,)."""
+    families = {}
+
+    def query(cells):
+        posterior = module.posterior(cells)
+        families.update({name: type(q) for name, q in posterior.items()})
+        return {(name, moment): value for name, q in posterior.items()
+                for moment, value in (("mean", q.mean), ("variance", q.variance.expand_as(q.mean)))}
+
+    found = sweep(module, data, query, indices=rows, batch_size=size)
+    return {name: family(torch.from_numpy(found[name, "mean"]), torch.from_numpy(found[name, "variance"]))
+            for name, family in families.items()}
+
+
+def draw_at(posterior, places, draw="sample"):
+    """{name: (s, k)}: one draw for each of `places` (s,) among the cells of a posterior."""
+    places = torch.as_tensor(places)
+    return {name: _draw(type(q)(q.mean[places], q.variance[places]), (), draw) for name, q in posterior.items()}
+
+
+def pooled_draws(module, data, rows, n_draws, size, draw="sample"):
+    """(rows (s,), latents {name: (s, k)}): s = n_draws draws with replacement from a pool of all cells' draws.
+
+    The pool holds n_draws // n + 1 draws of each of the n cells; only those that are picked are made.
+    """
+    n = len(rows)
+    picks = torch.randint(n * (n_draws // n + 1), (n_draws,)).numpy()
+    members, member = np.unique(picks, return_inverse=True)             # a member of the pool is drawn once
+    cells, place = np.unique(members % n, return_inverse=True)
+    latents = draw_at(encoded(module, data, rows[cells], size), place, draw)
+    return rows[picks % n], {name: z[torch.from_numpy(member)] for name, z in latents.items()}

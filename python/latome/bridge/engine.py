@@ -1,0 +1,61 @@
+"""The engine's own state, and data that come in."""
+
+import sys
+import warnings
+from importlib.metadata import version as package_version
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from latome import __version__
+from latome.backend import borrowed_blas, torch
+from latome.bridge.answers import answers, as_list
+from latome.data.selection import select_genes as select
+
+__all__ = ["anndata", "select_genes", "status"]
+
+
+@answers
+def status():
+    """Versions, devices and threads of the engine."""
+    devices = ["cpu"] + [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        devices.append("mps")
+    return {"version": __version__, "python": sys.version.split()[0], "executable": sys.executable,
+            "torch": str(torch.__version__), "numpy": np.__version__, "anndata": package_version("anndata"),
+            "safetensors": package_version("safetensors"), "threads": torch.get_num_threads(), "devices": devices,
+            "kernels": "torch operations", "borrowed_blas": borrowed_blas}
+
+
+@answers
+def anndata(x, i, p, shape, cells, genes, columns):
+    """An AnnData over R's own memory: the arrays of a genes x cells dgCMatrix are those of a cells x genes CSR.
+
+    Arguments
+    ---------
+    x, i, p : values (nnz,), genes (nnz,) and where each cell begins (n + 1,).
+    shape : [n, g].
+    cells, genes : names.
+    columns : {name: {"codes": (n,) with -1 for missing, "levels": names} or {"values": (n,) numbers}}.
+    """
+    n, g = (int(size) for size in shape)
+    matrix = sp.csr_matrix((x, i, p), shape=(n, g), copy=False)
+    obs = pd.DataFrame(index=pd.Index(as_list(cells), dtype=object))
+    for name, column in dict(columns).items():
+        if "codes" in column:
+            codes = np.asarray(column["codes"]).astype(np.int64)
+            obs[name] = pd.Categorical.from_codes(codes, as_list(column["levels"]))
+        else:
+            obs[name] = np.asarray(column["values"], dtype=np.float64).ravel()
+    var = pd.DataFrame(index=pd.Index(as_list(genes), dtype=object))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                # of names that occur twice: open_data refuses them
+        return {"data": ad.AnnData(X=matrix, obs=obs, var=var)}
+
+
+@answers
+def select_genes(data, n_top=4000, batch=None):
+    """Names of the genes whose zeros a Poisson explains least, by batch."""
+    return {"genes": select(data, n_top=int(n_top), batch=batch)}

@@ -1,0 +1,5 @@
+"""Posterior predictive checks under the name people look for."""
+
+from latome.faces.criticism import PosteriorPredictiveCheck
+
+__all__ = ["PosteriorPredictiveCheck"]

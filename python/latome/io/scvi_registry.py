@@ -1,0 +1,140 @@
+"""The two-way map between scvi-tools' registry of the data and ours."""
+
+import uuid
+
+import numpy as np
+
+from latome.data import minified
+from latome.data.fields import Columns, as_text
+from latome.data.registry import ONE_BATCH, Registry
+from latome.io.scvi_options import UnsupportedError
+
+__all__ = ["VERSION", "registry_of", "their_registry"]
+
+VERSION = "1.4.2"                                      # of scvi-tools, whose layout is written
+
+_CATEGORIES, _NUMBERS = "extra_categorical_covs", "extra_continuous_covs"
+
+
+def registry_of(theirs, genes, dispersion="gene"):
+    """Our registry: the roles of the columns from their set-up, the categories as they were coded.
+
+    Arguments
+    ---------
+    theirs : their `registry_`.
+    genes : names of the genes, in order.
+    dispersion : of the model; one by label needs the labels even where no column holds them.
+    """
+    setup, fields = theirs["setup_args"], theirs["field_registries"]
+    covariates = fields.get(_CATEGORIES, {}).get("state_registry", {})
+    numbers = fields.get(_NUMBERS, {}).get("state_registry", {})
+    categorical = tuple(covariates.get("field_keys", ()))
+    columns = Columns(
+        layer=setup.get("layer"), batch=setup.get("batch_key"), labels=setup.get("labels_key"),
+        categorical=categorical, continuous=tuple(as_text(numbers.get("columns", ()))),
+        size_factor=setup.get("size_factor_key"),
+    )
+    categories = {"batch": list(ONE_BATCH) if columns.batch is None else _mapping(fields["batch"])}
+    if columns.labels is not None or dispersion == "gene-label":
+        categories["labels"] = _mapping(fields["labels"])
+    for name in categorical:
+        if name in ("batch", "labels") and getattr(columns, name) != name:
+            raise UnsupportedError(name, problem=f"The model has a categorical covariate called '{name}', beside a "
+                                                 "column of that role.", hint="Rename the column and train again.")
+        categories[name] = as_text(covariates["mappings"][name])
+    n_cells = fields.get("X", {}).get("summary_stats", {}).get("n_cells", 0)
+    return Registry(tuple(as_text(genes)), columns, categories, n_cells=int(n_cells))
+
+
+def _mapping(field):
+    return as_text(field["state_registry"]["categorical_mapping"])
+
+
+# the way back ----------------------------------------------------------------------------------------------
+def their_registry(ours, adata=None):
+    """Their registry from ours, as plain containers and arrays.
+
+    Arguments
+    ---------
+    ours : a `Registry`.
+    adata : the data; its columns tell the types of the categories (text without them), and whether it is minified.
+    """
+    columns, n_cells = ours.columns, ours.n_cells
+
+    def levels(role, name):
+        return _levels(ours.categories[role], adata.obs[name] if adata is not None and name in adata.obs else None)
+
+    fields = {
+        "X": _field("X" if columns.layer is None else "layers", columns.layer,
+                    {"n_obs": n_cells, "n_vars": ours.n_genes, "column_names": names_array(ours.genes)},
+                    {"n_vars": ours.n_genes, "n_cells": n_cells}),
+        "batch": _category("batch", columns.batch, levels("batch", columns.batch)),
+        "labels": _category("labels", columns.labels, levels("labels", columns.labels) if columns.labels else None),
+        "size_factor": _field("obs", columns.size_factor) if columns.size_factor else _absent(),
+        _CATEGORIES: _absent({f"n_{_CATEGORIES}": 0}), _NUMBERS: _absent({f"n_{_NUMBERS}": 0}),
+    }
+    if columns.categorical:
+        mappings = {name: levels(name, name) for name in columns.categorical}
+        state = {"mappings": mappings, "field_keys": list(columns.categorical),
+                 "n_cats_per_key": [len(mappings[name]) for name in columns.categorical]}
+        fields[_CATEGORIES] = _field("obsm", f"_scvi_{_CATEGORIES}", state,
+                                     {f"n_{_CATEGORIES}": len(columns.categorical)})
+    if columns.continuous:
+        fields[_NUMBERS] = _field("obsm", f"_scvi_{_NUMBERS}", {"columns": names_array(columns.continuous)},
+                                  {f"n_{_NUMBERS}": len(columns.continuous)})
+    fields |= {} if adata is None else _minified(adata)
+    setup = {"layer": columns.layer, "batch_key": columns.batch, "labels_key": columns.labels,
+             "size_factor_key": columns.size_factor, "categorical_covariate_keys": list(columns.categorical) or None,
+             "continuous_covariate_keys": list(columns.continuous) or None}
+    return {"scvi_version": VERSION, "model_name": "SCVI", "setup_method_name": "setup_anndata", "setup_args": setup,
+            "field_registries": fields, "_scvi_uuid": str(uuid.uuid4())}
+
+
+def _minified(adata):
+    """The further fields of minified data."""
+    stored = minified.stored_posterior(adata)
+    if stored is None:
+        return {}
+    k = stored.mean.shape[1]
+    moments = {"latent_qzm": minified.MEAN, "latent_qzv": minified.VARIANCE}
+    return {**{name: _field("obsm", key, {"column_names": np.arange(k)}, {f"n_{name}": k})
+               for name, key in moments.items()},
+            "observed_lib_size": _field("obs", minified.TOTAL), "minify_type": _field("uns", minified.TYPE)}
+
+
+def _field(attribute, key, state=None, statistics=None):
+    return {"data_registry": {"attr_name": attribute, "attr_key": key}, "state_registry": state or {},
+            "summary_stats": statistics or {}}
+
+
+def _absent(statistics=None):
+    return {"data_registry": {}, "state_registry": {}, "summary_stats": statistics or {}}
+
+
+def _category(role, column, levels):
+    if column is None:                                  # theirs is then a column of zeros
+        levels, column = np.zeros(1, dtype=np.int64), f"_scvi_{role}"
+    return _field("obs", f"_scvi_{role}", {"categorical_mapping": levels, "original_key": column},
+                  {f"n_{role}": len(levels)})
+
+
+def names_array(names):
+    """(n,) array of Python texts, as theirs are."""
+    array = np.empty(len(names), dtype=object)
+    array[:] = [str(name) for name in names]
+    return array
+
+
+def _levels(categories, column):
+    """The categories (n,), as text or as what the column holds for them: their categories keep the type of the data."""
+    if column is None:
+        return names_array(categories)
+    present = column.dropna().unique()
+    found = dict(zip(as_text(present), np.asarray(present).tolist(), strict=True))
+    values = [found.get(category, category) for category in categories]
+    kinds = {type(value) for value in values}
+    if kinds <= {int} or kinds <= {float} or kinds <= {bool}:
+        return np.array(values)
+    array = np.empty(len(values), dtype=object)
+    array[:] = values
+    return array
