@@ -66,7 +66,7 @@ check_on_disk <- function(x, file, call) {
     abort_latome("A Seurat object holds its assays in memory, so `file` has no place in it.",
       "Write the file with normalized_expression(), or use `smallest` for a sparse assay.", field = "file", call = call)
   }
-  if (!requireNamespace("HDF5Array", quietly = TRUE)) {
+  if (!rlang::is_installed("HDF5Array")) {
     abort_latome("An assay on disk needs the package HDF5Array.", "Run BiocManager::install(\"HDF5Array\").",
       field = "file", call = call)
   }

@@ -7,13 +7,15 @@
 #'
 #' @param counts dgCMatrix, genes x cells, with names
 #' @param columns as code_columns() returns them, or NULL
+#' @param posterior list: mean and variance (cells x k) and totals, where counts are none; or NULL
 #' @noRd
-to_anndata <- function(counts, columns = NULL, call = rlang::caller_env()) {
+to_anndata <- function(counts, columns = NULL, call = rlang::caller_env(), posterior = NULL) {
   engine(call)
   request("anndata",
     as_numpy(counts@x), as_numpy(counts@i), as_numpy(counts@p), list(ncol(counts), nrow(counts)),
     as_python_strings(colnames(counts)), as_python_strings(rownames(counts)),
     as_python_dict(lapply(columns, column_to_python)),
+    if (!is.null(posterior)) lapply(posterior, function(values) reticulate::r_to_py(as.array(unname(values)))),
     keep = "data", call = call
   )$data
 }

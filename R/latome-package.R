@@ -5,6 +5,23 @@
 #' into the object. [install_latome()] sets up Python once, [latome_status()]
 #' says whether all is well.
 #'
+#' @section Asking a model:
+#' All of these take the object that carries a model, or cells and a model, and
+#' return plain R values; the `add_*()` forms write into the object.
+#'
+#' * Where cells lie: [latent_representation()], [latent_dimensions()],
+#'   [aggregated_posterior()], [differential_abundance()].
+#' * What they express: [normalized_expression()], [add_normalized_expression()],
+#'   [differential_expression()], [add_differential_expression()], [get_de()],
+#'   [plot_volcano()], [feature_correlation()].
+#' * What the model predicts: [posterior_samples()], [likelihood_parameters()],
+#'   [latent_library_size()], [batch_representation()].
+#' * Whether to believe it: [plot_training()], [predictive_check()],
+#'   [plot_predictive()], [elbo()], [reconstruction_error()],
+#'   [marginal_likelihood()].
+#' * Its life: [get_model()], [save_model()], [load_model()],
+#'   [read_scvi_tools()], [minify_counts()].
+#'
 #' @section Options:
 #' \describe{
 #'   \item{`latome.python`}{Path of the Python to use.}
@@ -12,6 +29,7 @@
 #'     [install_latome()] makes and later sessions find again.}
 #'   \item{`latome.models`}{Folder for models kept in files
 #'     (`keep_model = "file"`).}
+#'   \item{`latome.largest_result`}{Bytes that a dense result may take; 8 GB.}
 #' }
 #'
 #' @keywords internal

@@ -57,6 +57,7 @@ marginal_likelihood <- function(x, model = NULL, n_samples = 1000L, return_mean 
 #' @noRd
 measure <- function(x, model, verb, return_mean, how, seed, cells, source, call) {
   asked <- open_query(x, model, cells, source, call)
+  check_counts_there(asked, "The likelihood", "Give the object with its counts.", call)
   values <- as.vector(ask(asked, verb, c(how, list(return_mean = return_mean)), seed, call)$value)
   if (return_mean) values else stats::setNames(values, asked$cells)
 }

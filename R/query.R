@@ -5,11 +5,15 @@
 #' @param cells which cells: NULL (all), names, TRUE/FALSE or positions
 #' @param source list: assay, layer, coldata, allow_noninteger
 #' @return list: fit, weights, data (an AnnData in Python), cells (names), places (their positions in
-#'   the object), coldata (their rows)
+#'   the object), coldata (their rows), where (the counts are, in words), stored (whether the model answers
+#'   from the posterior that it remembers)
 #' @noRd
 open_query <- function(x, model, cells, source, call) {
   check_flag(source$allow_noninteger, arg = "allow_noninteger", call = call)
   fit <- the_model(x, model, call)
+  if (answers_alone(x, fit, source)) {
+    return(open_stored(x, fit, cells, call))
+  }
   if (inherits(x, "latome_model")) {
     abort_latome("A model is asked about data, and there are none.",
       "Give the data first: latent_representation(object, model = fit).",
@@ -38,7 +42,7 @@ open_query <- function(x, model, cells, source, call) {
   columns <- code_columns(held$coldata, model_columns(fit, held$coldata), training = FALSE, call = call)
   list(
     fit = fit, weights = model_weights(fit, call), cells = colnames(held$counts), places = places,
-    coldata = held$coldata, data = to_anndata(held$counts, columns, call)
+    coldata = held$coldata, where = held$where, stored = FALSE, data = to_anndata(held$counts, columns, call)
   )
 }
 

@@ -102,7 +102,8 @@
 #'
 #' An interrupt (Ctrl-C) ends training after the current step and keeps the model trained so far, with
 #' a warning.
-#' @seealso [get_model()], [latent_representation()], [elbo()], [plot_training()], [save_model()]
+#' @seealso [normalized_expression()], [differential_expression()], [latent_representation()] and what else
+#' a model can be asked (see [latome-package]); [get_model()], [plot_training()], [save_model()]
 #' @export
 #' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
 #' seu <- run_scvi(SeuratObject::pbmc_small, batch = "groups",

@@ -115,6 +115,23 @@ put_assay.SingleCellExperiment <- function(object, values, name, call = rlang::c
 
 #' @export
 #' @noRd
+get_coldata.SingleCellExperiment <- function(object) sce_coldata(object)
+
+#' @export
+#' @noRd
+holds_counts.SingleCellExperiment <- function(object, assay, layer) {
+  assay %in% SummarizedExperiment::assayNames(object)
+}
+
+#' @export
+#' @noRd
+drop_counts.SingleCellExperiment <- function(object, assay, layer, call) {
+  SummarizedExperiment::assay(object, assay) <- NULL
+  object
+}
+
+#' @export
+#' @noRd
 latent_place.SingleCellExperiment <- function(object, name) {
   paste0("reducedDim \"", toupper(name), "\"")
 }

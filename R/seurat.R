@@ -106,6 +106,48 @@ put_command.Seurat <- function(object, verb, arguments, assay) {
 
 #' @export
 #' @noRd
+get_coldata.Seurat <- function(object) object[[]]
+
+#' @export
+#' @noRd
+holds_counts.Seurat <- function(object, assay, layer) {
+  check_seurat_readable(object, rlang::caller_env())
+  assay %in% names(object@assays) && length(counts_layers(object[[assay]], layer)) > 0L
+}
+
+#' The layers of an assay that make up one, which may be split.
+#' @noRd
+counts_layers <- function(held, layer) {
+  layers <- seurat_layers(held)
+  if (layer %in% layers || !is_seurat5()) intersect(layer, layers) else layers[startsWith(layers, paste0(layer, "."))]
+}
+
+#' @export
+#' @noRd
+drop_counts.Seurat <- function(object, assay, layer, call) {
+  held <- object[[assay]]
+  gone <- counts_layers(held, layer)
+  others <- setdiff(seurat_layers(held), gone)
+  same <- "data" %in% others && !inherits(held, "Assay5") &&
+    identical(SeuratObject::GetAssayData(held, slot = "data"), SeuratObject::GetAssayData(held, slot = "counts"))
+  if (!length(others) || same) {
+    abort_latome(
+      paste0("Assay '", assay, "' holds nothing but the counts, and a Seurat object needs something in it."),
+      "Normalise it first: NormalizeData().", kind = "FieldError", field = "x", call = call
+    )
+  }
+  if (inherits(held, "Assay5")) {
+    drop <- seurat5("LayerData<-")
+    for (part in gone) held <- drop(held, layer = part, value = NULL)
+  } else {
+    methods::slot(held, "counts") <- methods::new("matrix")            # as DietSeurat() does
+  }
+  object@assays[[assay]] <- held
+  object
+}
+
+#' @export
+#' @noRd
 latent_place.Seurat <- function(object, name) paste0("reduction \"", name, "\"")
 
 #' @export
@@ -171,14 +213,12 @@ seurat_layers <- function(assay) {
 #' @noRd
 seurat_layer <- function(object, assay, layer, call) {
   held <- object[[assay]]
-  layers <- seurat_layers(held)
-  split <- if (is_seurat5()) layers[startsWith(layers, paste0(layer, "."))]
-  parts <- if (layer %in% layers) layer else split
+  parts <- counts_layers(held, layer)
   if (!length(parts)) {
     others <- setdiff(names(object@assays), assay)
     abort_latome(
       paste0("Assay '", assay, "' has no layer '", layer, "' with values in it."),
-      paste0("Its layers: ", quoted(layers), ".",
+      paste0("Its layers: ", quoted(seurat_layers(held)), ".",
         if (length(others)) paste0(" Other assays: ", quoted(others), " (argument `assay`).")),
       kind = "FieldError", field = "layer", call = call
     )

@@ -9,6 +9,8 @@
 #' @noRd
 run_model <- function(kind, object, settings, arguments, call = rlang::caller_env()) {
   arguments <- check_run(arguments, call)
+  # a normal likelihood is for values that are no counts
+  arguments$allow_noninteger <- arguments$allow_noninteger || identical(settings$gene_likelihood, "normal")
   cells <- read_cells(object, arguments, call)
   check_enough_cells(cells, call)
   check_place(object, arguments$name, call)

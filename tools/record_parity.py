@@ -99,6 +99,7 @@ def synthetic():
 
 def record(folder, name, setup, init, minified):
     """Train, save and ask one model; write its case."""
+    import anndata
     import numpy as np
     import scvi
     import torch
@@ -120,7 +121,6 @@ def record(folder, name, setup, init, minified):
     shutil.rmtree(folder / "model", ignore_errors=True)
     model.save(str(folder / "model"), save_anndata=True)
     np.savez_compressed(folder / "expected.npz", **arrays)
-    import anndata
     described = {
         "case": name, "kind": "scvi", "seed": SEED,
         "models": {"model": {"class": "SCVI", "folder": "model", "init_kwargs": {**SMALL, **init},

@@ -103,6 +103,17 @@ def test_missing_levels_and_single_names(sent):
     assert good(bridge.anndata(**one))["data"].shape == (1, 1)
 
 
+def test_cells_without_counts_bring_their_posterior(sent):
+    nothing = {"x": np.zeros(0), "i": np.zeros(0, np.int32), "p": np.zeros(91, np.int32)}
+    mean, variance = np.asfortranarray(np.arange(270.0).reshape(90, 3)), np.ones((90, 3), order="F")
+    posterior = {"mean": mean, "variance": variance, "totals": np.full(90, 200.0)}
+    adata = good(bridge.anndata(**{**sent, **nothing}, posterior=posterior))["data"]
+    dataset = open_data(adata, Columns(batch="batch"))
+    assert not dataset.has_counts and (dataset.totals == 200).all() and np.array_equal(dataset.stored["z"][0], mean)
+    refused = bridge.anndata(**{**sent, **nothing}, posterior={**posterior, "variance": variance[:5]})
+    assert not refused["ok"] and refused["kind"] == "FieldError"
+
+
 def test_gene_selection(data):
     genes = good(bridge.select_genes(data, 7.0, "batch"))["genes"]
     assert genes == select_genes(data, n_top=7, batch="batch") and len(genes) == 7

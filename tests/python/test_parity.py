@@ -1,6 +1,7 @@
 """The parity tool passes on the committed cases, and fails as soon as a number is wrong or a case cannot be read."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latome.data.sources import read_h5ad
+
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "python" / "fixtures"
 sys.path.insert(0, str(ROOT / "tools"))
 
 import parity  # noqa: E402
+import record_parity  # noqa: E402
 from parity_cases.compare import FAIL, NO_REFERENCE, NOT_YET, PASS, Tolerance, compare  # noqa: E402
 
 
@@ -36,7 +40,9 @@ def copy(tmp_path, case, arrays=None, keep=None, **described):
     return folder
 
 
-@pytest.mark.parametrize(("case", "n"), [("scvi_zinb", 19), ("scvi_covariates", 22), ("train_steps_scvi", 92)])
+@pytest.mark.parametrize(("case", "n"), [
+    ("scvi_zinb", 19), ("scvi_covariates", 22), ("scvi_normal", 9), ("scvi_embedding", 13), ("scvi_size_factor", 10),
+    ("scvi_minified", 6), ("scvi_legacy", 7), ("train_steps_scvi", 92)])
 def test_committed_cases_pass(case, n):
     found = rows(FIXTURES / case)
     assert len(found) == n
@@ -47,14 +53,18 @@ def test_the_grids_pass(tmp_path):
     for suffix in ("json", "npz"):
         shutil.copy(FIXTURES / f"distributions.{suffix}", tmp_path)
     found = rows(tmp_path)
-    assert {"nb_log_prob", "zinb_log_prob (kernel)", "poisson_log_prob", "nb_tc_log_prob", "zinb_mean"} <= set(found)
+    assert {"nb_log_prob", "zinb_log_prob (kernel)", "poisson_log_prob", "nb_tc_log_prob", "zinb_mean",
+            "de_vanilla__bayes_factor", "de_change_delta0.5_pseudo1e-5__lfc_confidence_interval_0.95_min",
+            "de_change_delta0.25_pseudo1e-3_two__proba_de"} <= set(found)
     assert {row.verdict for row in found.values()} == {PASS}
     with np.load(tmp_path / "distributions.npz") as stored:
         changed = {name: stored[name] for name in stored.files}
     changed["zinb_log_prob"] = changed["zinb_log_prob"] * (1 + 3e-6)
+    changed["de_vanilla__proba_m1"] = changed["de_vanilla__proba_m1"] + 0.002           # one of 500 samples
     np.savez(tmp_path / "distributions.npz", **changed)
     found = rows(tmp_path)
-    assert {name for name, row in found.items() if row.verdict == FAIL} == {"zinb_log_prob", "zinb_log_prob (kernel)"}
+    assert {name for name, row in found.items() if row.verdict == FAIL} == {
+        "zinb_log_prob", "zinb_log_prob (kernel)", "de_vanilla__proba_m1"}
 
 
 def test_the_command_prints_a_table_and_tells_by_its_status(tmp_path):
@@ -82,6 +92,43 @@ def test_a_wrong_number_fails(tmp_path, name, capsys):
     folder = copy(tmp_path, "scvi_zinb", {name: PERTURBED[name]}, keep=[name])
     assert parity.main([str(folder)]) == 1
     assert f"{name} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("case", "name"), [
+    ("scvi_normal", "px_sd"), ("scvi_normal", "kl_z"), ("scvi_embedding", "batch_representation"),
+    ("scvi_size_factor", "px_scale"), ("scvi_minified", "qz_var"), ("scvi_legacy", "ql_mean")])
+def test_a_wrong_number_of_an_option_fails(tmp_path, case, name):
+    assert rows(copy(tmp_path, case, {name: lambda v: v * 1.001}, keep=[name]))[name].verdict == FAIL
+
+
+def test_numbers_of_minified_data(tmp_path):
+    """The stored library sizes, and that decoding needs nothing else: expression is the same as before."""
+    case = FIXTURES / "scvi_minified"
+    with np.load(case / "expected.npz") as stored:
+        rho = stored["px_scale"]
+    totals = read_h5ad(case / "model" / "adata.h5ad").obs["observed_lib_size"].to_numpy()
+    expected = {"observed_lib_size": totals[:, None], "full_model_normalized_expression": rho}
+    folder = copy(tmp_path, "scvi_minified", {name: lambda _, v=v: v for name, v in expected.items()}, keep=[])
+    assert {row.verdict for row in rows(folder).values()} == {PASS}
+
+
+def test_the_recorder_says_what_it_needs(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("LATOME_PEER_PYTHON", raising=False)
+    monkeypatch.setattr(record_parity.importlib.util, "find_spec", lambda name: None)
+    for arguments, message in [(["no_such_case"], "no case no_such_case"), ([], "LATOME_PEER_PYTHON")]:
+        with pytest.raises(SystemExit) as caught:
+            record_parity.main([str(tmp_path), *arguments])
+        assert caught.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.skipif("LATOME_PEER_PYTHON" not in os.environ, reason="set LATOME_PEER_PYTHON to one with scvi-tools")
+def test_cases_recorded_now_pass(tmp_path):
+    names = [name for name in record_parity.CASES if name != "scvi_legacy"]
+    record = [sys.executable, str(ROOT / "tools" / "record_parity.py"), str(tmp_path), *names]
+    done = subprocess.run(record, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [row for case in parity.check(tmp_path) for row in case]
+    assert len(found) > 45 and {row.verdict for row in found} == {PASS}, [row for row in found if row.verdict != PASS]
 
 
 def test_a_wrong_step_fails(tmp_path):

@@ -5,6 +5,7 @@ coldata$constant <- 1
 coldata$hole <- replace(coldata$percent, 2, NA)
 coldata$unknown <- NA_character_
 coldata$list <- as.list(seq_len(nrow(coldata)))
+coldata$size <- coldata$percent + 0.1
 
 bad_columns <- list(
   "missing" = list(list(batch = "doner"), "no column 'doner' \\(batch\\).*Did you mean 'donor'"),
@@ -17,6 +18,9 @@ bad_columns <- list(
   "text as number" = list(list(continuous = "donor"), "a character, not numbers.*categorical_covariates"),
   "NA in a number" = list(list(continuous = "hole"), "NA or infinite in 1 cell"),
   "constant number" = list(list(continuous = "constant"), "is 1 in every cell"),
+  "size of zero" = list(list(size_factor = "percent"), "'percent' \\(size_factor\\) is not above 0 in 1 cell"),
+  "size as text" = list(list(size_factor = "donor"), "a character, not numbers.*positive numbers"),
+  "size twice" = list(list(continuous = "size", size_factor = "size"), "'size' is given for two purposes"),
   "two purposes" = list(list(categorical = "percent", continuous = "percent"), "'percent' is given for two purposes")
 )
 for (case in names(bad_columns)) {
@@ -31,6 +35,7 @@ test_that("factors travel as codes and levels in use, NA labels as -1", {
   expect_equal(coded$lane$codes[1:4], c(0L, 1L, 2L, 0L))
   expect_equal(coded$type$codes[1:3], c(0L, -1L, 1L))
   expect_identical(coded$percent$values, as.double(coldata$percent))
+  expect_identical(code_columns(coldata, list(size_factor = "size"))$size$values, coldata$size)
 })
 
 test_that("strings, logical values and whole numbers name groups; one batch is fine", {

@@ -90,7 +90,7 @@ test_that("groups are the object's own, those of a column, or cells: the same ro
   expect_equal(differential_expression(sce, fit, ident_1 = "a", n_samples = 100), expected)
   by_cells <- differential_expression(sce, fit, cells_1 = sce$donor == "a", n_samples = 100)
   expect_equal(by_cells[-(2:3)], expected[-(2:3)])
-  shuffled <- differential_expression(object[, sample(60)], fit, ident_1 = "a", n_samples = 100)
+  shuffled <- differential_expression(object[, 60:1], fit, ident_1 = "a", n_samples = 100)
   expect_equal(shuffled$scale1[order(shuffled$gene)], expected$scale1[order(expected$gene)], tolerance = 0.1)
   expect_error(differential_expression(small_seurat(), fit), "All cells are of one group, 'SeuratProject'")
   all <- differential_expression(sce, fit, n_samples = 100)
@@ -104,7 +104,8 @@ test_that("every argument reaches the engine", {
   expect_true(all(ask(delta = NULL)$delta >= 0.1))
   expect_equal(unique(ask(pseudocounts = 0.002)$pseudocounts), 0.002)
   expect_true(all(c("lfc_low_0.5", "lfc_high_0.5") %in% names(ask(credible = c(0.9, 0.5)))))
-  expect_true(all(ask(test_mode = "two")$prob_de >= 0.3))
+  by_gene <- function(found) found$prob_de[order(found$gene)]
+  expect_true(all(by_gene(ask(test_mode = "two")) >= by_gene(ask()) - 1e-12))      # both directions, not one
   vanilla <- ask(mode = "vanilla")
   expect_equal(vanilla$prob_m1 + vanilla$prob_m2, rep(1, 30))
   expect_false(is.unsorted(-vanilla$bayes_factor))

@@ -42,7 +42,7 @@ test_that("library sizes are the totals, or what the model infers", {
   fit <- run_scvi(small_counts(), use_observed_lib_size = FALSE, training = quick(20), verbose = FALSE)
   inferred <- latent_library_size(small_counts(), fit)
   expect_named(inferred, colnames(small_counts()))
-  expect_true(all(inferred > 50 & inferred < 1000))
+  expect_true(all(inferred > 0 & is.finite(inferred)))
   expect_false(isTRUE(all.equal(inferred, Matrix::colSums(small_counts()))))
   sized <- transform(small_coldata(), size = seq(0.5, 2, length.out = 60))
   fit <- run_scvi(small_counts(), size_factor = "size", coldata = sized, training = quick(), verbose = FALSE)

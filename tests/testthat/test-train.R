@@ -12,6 +12,21 @@ test_that("Seurat, SingleCellExperiment and matrices give the same latent", {
   expect_true(all(is.finite(sparse)))
 })
 
+test_that("size factors and presets reach the model", {
+  skip_without_engine()
+  sized <- transform(small_coldata(), size = seq(0.5, 2, length.out = 60))
+  fit <- run_scvi(small_counts(), size_factor = "size", for_mapping = TRUE, n_layers = 1, coldata = sized, training = quick(),
+    verbose = FALSE)
+  expect_equal(fit$summary$columns$size_factor, "size")
+  expect_equal(fit$settings[c("n_layers", "use_layer_norm", "use_batch_norm")],
+    list(n_layers = 1L, use_layer_norm = "both", use_batch_norm = "none"))
+  expect_true(fit$settings$encode_covariates)
+  expect_match(capture.output(print(fit)), "size_factor = size", all = FALSE)
+  shares <- normalized_expression(small_counts(), fit, coldata = sized)
+  expect_false(isTRUE(all.equal(unname(colSums(shares)), rep(1, 60))))     # with size factors, no shares of a total
+  expect_error(latent_representation(small_counts(), fit, coldata = small_coldata()), "no column 'size' \\(size_factor\\)")
+})
+
 test_that("Python's own SCVI gives the same latent, value for value", {
   skip_without_engine()
   from_r <- run_scvi(small_counts(), batch = "donor", categorical_covariates = "lane",
@@ -138,4 +153,27 @@ test_that("Ctrl-C in another process returns the model trained so far", {
   expect_gt(nrow(fit$history), 0)
   expect_true(all(is.finite(fit$latent)))
   expect_match(gsub("\n", " ", said), "interrupted after .*trained so far is kept")
+})
+
+test_that("settings of the whole model: a size factor, values that are no counts, a preset", {
+  skip_without_engine()
+  counts <- matrix(rpois(3000, 3) + 0, 50, 60, dimnames = list(paste0("g", 1:50), paste0("c", 1:60)))
+  cells <- data.frame(size = colSums(counts) / 100, row.names = colnames(counts))
+  short <- training_options(max_epochs = 2, threads = 1)
+  sized <- run_scvi(counts, size_factor = "size", coldata = cells, training = short, verbose = FALSE)
+  expect_equal(sized$summary$columns$size_factor, "size")
+  shown <- normalized_expression(counts, sized, coldata = cells)
+  expect_false(isTRUE(all.equal(unname(colSums(shown)), rep(1, 60), tolerance = 1e-3)))
+  cells$size[3] <- 0
+  expect_error(run_scvi(counts, size_factor = "size", coldata = cells, training = short, verbose = FALSE), "size")
+
+  logged <- log1p(counts)
+  expect_error(run_scvi(logged, training = short, verbose = FALSE), "whole numbers")
+  normal <- run_scvi(logged, gene_likelihood = "normal", latent_distribution = "ln", training = short, verbose = FALSE)
+  expect_equal(unname(rowSums(normal$latent)), rep(1, 60), tolerance = 1e-4)
+
+  mapped <- run_scvi(counts, for_mapping = TRUE, n_layers = 1, training = short, verbose = FALSE)
+  expect_true(mapped$settings$encode_covariates)
+  expect_equal(mapped$settings$use_layer_norm, "both")
+  expect_equal(mapped$settings$n_layers, 1)
 })

@@ -31,6 +31,8 @@ def cell_groups(labels, data, rows, *, field, at_least=1):
     if empty.size:
         raise QueryError(field, problem=f"'{names[empty[0]]}' of `{field}` has no cells.",
                          hint="Forget categories without cells: adata.obs[...].cat.remove_unused_categories().")
+    if not len(rows):
+        raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
     codes = codes[rows]
     missing = int((codes < 0).sum())
     if missing:

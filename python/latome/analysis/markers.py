@@ -12,9 +12,11 @@ import scipy.sparse as sp
 import scipy.stats
 
 from latome.analysis.criticism import correlation, replicate
+from latome.analysis.decoding import decode
 from latome.analysis.groups import cell_groups
 from latome.analysis.sweep import ELEMENTS, rows_of, sweep
 from latome.backend import torch
+from latome.distributions import NormalCounts
 from latome.errors import QueryError
 from latome.protocol.settings import check_setting
 
@@ -48,6 +50,7 @@ def replicated_markers(module, data, groups, *, method="t-test", n_samples=1, sc
     data.require_counts("A posterior predictive check")
     rows = rows_of(data, indices)
     names, codes = cell_groups(groups, data, rows, field="groups", at_least=2)
+    _refuse_other_than_counts(module, data, rows[:1])
     test = _welch if method == "t-test" else _rank_sum
     sizes, tables = np.bincount(codes)[:, None], []                                        # (groups, 1)
     for sample in range(1 + n_samples):
@@ -85,6 +88,16 @@ def marker_agreement(table, *, p_threshold=0.001, n_top=100):
     return pd.DataFrame(rows)
 
 
+def _refuse_other_than_counts(module, data, rows):
+    def query(cells):
+        if isinstance(decode(module, module.draw(module.posterior(cells), "mean"), cells), NormalCounts):
+            raise QueryError("method", problem="The likelihood is normal: replicates are no counts.",
+                             hint="Compare coefficients of variation, or the calibration.")
+        return {"index": cells["index"]}
+
+    sweep(module, data, query, indices=rows)
+
+
 def _collect(module, data, rows, codes, n_groups, scale, replicated, method, batch_size):
     """Sums (3, groups, genes) of the scaled counts, their log1p and its square; and the matrix for ranks, if needed."""
     sums = torch.zeros(3, n_groups, data.n_genes, dtype=torch.float64)
@@ -93,10 +106,7 @@ def _collect(module, data, rows, codes, n_groups, scale, replicated, method, bat
     def query(cells):
         nonlocal start
         x = replicate(module, module.posterior(cells), cells) if replicated else cells["x"].dense()
-        if (x < 0).any():
-            raise QueryError("method", problem="Replicates hold negative values: the likelihood is not one of counts.",
-                             hint="Compare coefficients of variation, or the calibration.")
-        x = x * (scale / x.sum(1, keepdim=True).clamp_min(1))                                # (m, g)
+        x = x / x.sum(1, keepdim=True).clamp_min(1) * scale             # (m, g); in this order, equal shares stay tied
         here = torch.from_numpy(codes[start:start + len(x)])
         start += len(x)
         for total, values in zip(sums, (x, x.log1p(), x.log1p().square()), strict=True):

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from latome import __version__
 from latome.backend import borrowed_blas, torch
 from latome.bridge.answers import answers, as_list
+from latome.data.minified import minify
 from latome.data.selection import select_genes as select
 
 __all__ = ["anndata", "select_genes", "status"]
@@ -30,7 +31,7 @@ def status():
 
 
 @answers
-def anndata(x, i, p, shape, cells, genes, columns):
+def anndata(x, i, p, shape, cells, genes, columns, posterior=None):
     """An AnnData over R's own memory: the arrays of a genes x cells dgCMatrix are those of a cells x genes CSR.
 
     Arguments
@@ -39,6 +40,7 @@ def anndata(x, i, p, shape, cells, genes, columns):
     shape : [n, g].
     cells, genes : names.
     columns : {name: {"codes": (n,) with -1 for missing, "levels": names} or {"values": (n,) numbers}}.
+    posterior : {"mean", "variance": (n, k), "totals": (n,)} of cells without counts, or None.
     """
     n, g = (int(size) for size in shape)
     matrix = sp.csr_matrix((x, i, p), shape=(n, g), copy=False)
@@ -52,7 +54,10 @@ def anndata(x, i, p, shape, cells, genes, columns):
     var = pd.DataFrame(index=pd.Index(as_list(genes), dtype=object))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                # of names that occur twice: open_data refuses them
-        return {"data": ad.AnnData(X=matrix, obs=obs, var=var)}
+        adata = ad.AnnData(X=matrix, obs=obs, var=var)
+    if posterior is not None:
+        adata = minify(adata, posterior["mean"], posterior["variance"], np.ravel(posterior["totals"]))
+    return {"data": adata}
 
 
 @answers

@@ -22,10 +22,11 @@ def latent(document, weights, data, options=None, seed=0):
 
 @answers
 def latent_moments(document, weights, data, options=None, seed=0):
-    """Mean and variance of q(z | x), before any transformation of z: (n, k) each."""
+    """Mean and variance of q(z | x), before any transformation of z: (n, k) each; and the library sizes (n,)."""
     with opened(document, weights, data, seed) as (fit, dataset):
         mean, variance = moments_of(fit.module, dataset, **dict(options or {}))
-        return {"mean": np.asfortranarray(mean), "variance": np.asfortranarray(variance), "warnings": doubts(fit)}
+        return {"mean": np.asfortranarray(mean), "variance": np.asfortranarray(variance),
+                "totals": dataset.totals.astype(np.float64), "warnings": doubts(fit)}
 
 
 @answers

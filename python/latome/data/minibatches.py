@@ -7,7 +7,6 @@ from latome.kernels.sparse import SparseCounts
 
 __all__ = ["Minibatches", "covariates_of", "minibatch_bounds"]
 
-BLOCK = 4096                                           # cells gathered at a time
 SMALLEST = 3                                           # batch normalisation needs more than one cell
 
 
@@ -72,7 +71,7 @@ class Minibatches:
         group = []
         for bound in self.bounds:
             group.append(bound)
-            if bound[1] - group[0][0] >= BLOCK:
+            if bound[1] - group[0][0] >= self.data.source.window:
                 yield from self._block(rows, group)
                 group = []
         if group:

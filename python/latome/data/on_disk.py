@@ -9,8 +9,11 @@ from latome.errors import FieldError
 __all__ = ["DenseRows", "DiskCounts", "SparseRows"]
 
 GAP = 1 << 12                                          # entries cheaper to read and drop than to skip
-RUN = 16                                               # cells in a row that stay together in a shuffle
-WINDOW = 4096                                          # cells shuffled among each other: a block of minibatches
+WINDOW = 4096, 32768                                   # cells read and shuffled among each other: at least, at most
+COUNTS = 1 << 23                                       # of such a window, in between
+RUN = 16                                               # cells in a row that stay together in a shuffle, at least
+LOOKED_AT = 64                                         # cells by which a dense matrix is judged
+RUNS = 128                                             # such runs in a window, at least: from all over the file
 
 
 class SparseRows:
@@ -21,13 +24,17 @@ class SparseRows:
     data, indices : (nnz,) datasets of the file; they are only ever sliced.
     indptr : (n + 1,) where each row begins and ends; read into memory.
     n_genes : number of columns.
+
+    `offsets` (n + 1,) int64 are the entries before each row, `chunk` the entries that the file keeps together, and
+    `filled` the counts of a cell.
     """
 
     def __init__(self, data, indices, indptr, n_genes):
         self.data, self.indices = data, indices
         self.offsets = np.asarray(indptr[:], dtype=np.int64)           # (n + 1,) beyond 2^31 entries too
         self.shape = (len(self.offsets) - 1, n_genes)
-        self.gap = max(GAP, *(chunk_of(values)[0] for values in (data, indices)))
+        self.chunk = max(chunk_of(values)[0] for values in (data, indices))
+        self.filled = self.offsets[-1] / max(1, self.shape[0])
 
     def __bool__(self):
         return bool(self.data)
@@ -52,13 +59,17 @@ class DenseRows:
     Arguments
     ---------
     values : (n, g) dataset of the file; it is only ever sliced.
+
+    `offsets`, `chunk` and `filled` as of `SparseRows`; zeros are entries too, and the first cells speak for all.
     """
 
     def __init__(self, values):
         self.values = values
         self.shape = tuple(values.shape)
         self.offsets = np.arange(self.shape[0] + 1, dtype=np.int64) * self.shape[1]
-        self.gap = max(GAP, chunk_of(values)[0] * self.shape[1])       # a chunk is read whole
+        self.chunk = chunk_of(values)[0] * self.shape[1]
+        first = values[:LOOKED_AT]
+        self.filled = np.count_nonzero(first) / max(1, len(first))
 
     def __bool__(self):
         return bool(self.values)
@@ -111,6 +122,10 @@ class DiskCounts:
         size = [len(kept) if kept is not None else whole
                 for kept, whole in zip((rows, columns), store.shape, strict=True)]
         self.shape = tuple(size)
+        self.window = int(np.clip(COUNTS / max(1, store.filled), *WINDOW))
+        entries = max(1, store.offsets[-1] / max(1, store.shape[0]))   # of a cell
+        run = np.clip(store.chunk / entries, RUN, max(RUN, self.window / RUNS))
+        self._run = int(run * entries)                                 # entries that are read together
         self._tally = None                                             # of the only pass
 
     def check(self, allow_noninteger=False):
@@ -150,13 +165,15 @@ class DiskCounts:
     def shuffled(self, rows, generator):
         """The rows (n',) in an order drawn from `generator` that a file can be read in.
 
-        Runs of neighbours are shuffled, then the cells within each window of runs.
+        Runs of neighbours, such as lie in one chunk of the file, are shuffled; then the cells within each window.
         """
-        rows = np.sort(rows)
-        runs = np.array_split(rows, np.arange(generator.integers(1, RUN + 1), len(rows), RUN))
+        places = self.store.offsets[rows if self.rows is None else self.rows[rows]]
+        order = np.argsort(places, kind="stable")
+        cuts = np.flatnonzero(np.diff(places[order] // self._run)) + 1
+        runs = np.split(np.asarray(rows)[order], cuts)
         order = np.concatenate([runs[i] for i in generator.permutation(len(runs))])
-        for start in range(0, len(order), WINDOW):
-            generator.shuffle(order[start:start + WINDOW])
+        for start in range(0, len(order), self.window):
+            generator.shuffle(order[start:start + self.window])
         return order
 
     def _pass(self):
@@ -179,7 +196,8 @@ class DiskCounts:
         if self.rows is not None:
             rows = self.rows[rows]
         sorted_rows, back = np.unique(rows, return_inverse=True)
-        runs = runs_of(self.store.offsets[sorted_rows], self.store.offsets[sorted_rows + 1], self.store.gap)
+        runs = runs_of(self.store.offsets[sorted_rows], self.store.offsets[sorted_rows + 1],
+                       max(GAP, self.store.chunk))     # of what the file keeps together, all is read anyway
         part = self.store.read(sorted_rows, runs)
         if self.columns is not None:
             part = part[:, self.columns]

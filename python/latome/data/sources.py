@@ -155,6 +155,8 @@ class CountSource:
     mark : of the matrix it was made from; see `mark_of`.
     """
 
+    window = 4096                                      # cells worth reading at a time
+
     def __init__(self, csr, name="X", mark=None):
         self.csr, self.name, self.mark = csr, name, mark
         self.shape = csr.shape

@@ -35,10 +35,11 @@ def read(folder, prefix=""):
     tensors = torch_archive.read(paths[0])
     genes, attributes = _genes(_bytes(paths[1])), _attributes(paths[2])
     setup = attributes.pop("scvi_setup_dict_")
-    attributes["registry_"] = {"scvi_version": str(setup["scvi_version"]), "model_name": _class_of(tensors),
+    version = _version(setup["scvi_version"])
+    attributes["registry_"] = {"scvi_version": setup["scvi_version"], "model_name": _class_of(tensors),
                                **_registry(setup)}
     attributes["init_params_"] = arguments_of(attributes["init_params_"])
-    if _version(setup["scvi_version"]) < _OBSERVED_SINCE:
+    if version < _OBSERVED_SINCE:
         attributes["init_params_"].setdefault("use_observed_lib_size", False)
     return {"model_state_dict": tensors, "var_names": genes, "attr_dict": attributes}
 
@@ -82,7 +83,7 @@ def _class_of(tensors):
 
 
 def _version(text):
-    return tuple(int(part) for part in str(text).split(".")[:2])
+    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def _registry(setup):

@@ -1,5 +1,7 @@
 """The two-way map between the arguments of scvi-tools' SCVI and our settings."""
 
+from itertools import islice
+
 from latome.errors import ArchiveError
 from latome.io.unpickle import Global
 
@@ -13,6 +15,7 @@ _POSITIONAL = ("n_hidden", "n_latent", "n_layers", "dropout_rate", "dispersion",
 _SHARED = (*_POSITIONAL, "log_variational", "batch_representation", "encode_covariates", "deeply_inject_covariates",
            "use_batch_norm", "use_layer_norm")
 _WITHOUT_EFFECT = ("adata", "registry", "use_cuda", "use_size_factor_key", "extra_payload_autotune")
+_SCALARS = (str, bool, int, float, type(None), Global)
 _AS_USUAL = {"activation_fn": RELU, "bias": True, "use_activation": True, "var_eps": 1e-4}   # of a network's block
 
 
@@ -35,6 +38,9 @@ def settings_of(settings_class, init_params):
     """Our settings from their arguments; UnsupportedError names one that has no counterpart."""
     given = {name: value for name, value in arguments_of(init_params).items() if name not in _WITHOUT_EFFECT}
     settings = {name: given.pop(name) for name in _SHARED if name in given}
+    for name, value in settings.items():
+        if not isinstance(value, _SCALARS):
+            raise _unsupported(name, value)
     settings |= _embedding(given.pop("batch_embedding_kwargs", None)) | _variance(given.pop("var_activation", None))
     for network in ("extra_encoder_kwargs", "extra_decoder_kwargs"):
         block = given.pop(network, None) or {}
@@ -62,8 +68,17 @@ def _variance(given):
 
 
 def _unsupported(name, value):
-    return UnsupportedError(name, problem=f"The model was made with {name} = {value!r}, which is not supported.",
+    return UnsupportedError(name, problem=f"The model was made with {name} = {_shown(value)}, which is not supported.",
                             hint="It can be used with scvi-tools alone.")
+
+
+def _shown(value, depth=2):
+    """A value in few words: what a file holds may be nested beyond measure."""
+    if isinstance(value, _SCALARS):
+        return repr(value)[:60]
+    if isinstance(value, dict) and depth:
+        return "{" + ", ".join(f"{name!r}: {_shown(part, depth - 1)}" for name, part in islice(value.items(), 5)) + "}"
+    return f"<{type(value).__name__}>"
 
 
 def init_params_of(settings, softplus):

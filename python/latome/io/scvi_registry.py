@@ -24,14 +24,19 @@ def registry_of(theirs, genes, dispersion="gene"):
     theirs : their `registry_`.
     genes : names of the genes, in order.
     dispersion : of the model; one by label needs the labels even where no column holds them.
+
+    Raises UnsupportedError for names that latome cannot tell apart, ValueError, KeyError where a part is missing.
     """
+    if not len(genes):
+        raise ValueError("it names no genes")
     setup, fields = theirs["setup_args"], theirs["field_registries"]
     covariates = fields.get(_CATEGORIES, {}).get("state_registry", {})
     numbers = fields.get(_NUMBERS, {}).get("state_registry", {})
-    categorical = tuple(covariates.get("field_keys", ()))
+    categorical = tuple(_names(covariates.get("field_keys", ())))
+    _names(key for key in map(setup.get, ("layer", "batch_key", "labels_key", "size_factor_key")) if key is not None)
     columns = Columns(
         layer=setup.get("layer"), batch=setup.get("batch_key"), labels=setup.get("labels_key"),
-        categorical=categorical, continuous=tuple(as_text(numbers.get("columns", ()))),
+        categorical=categorical, continuous=tuple(_names(numbers.get("columns", ()))),
         size_factor=setup.get("size_factor_key"),
     )
     categories = {"batch": list(ONE_BATCH) if columns.batch is None else _mapping(fields["batch"])}
@@ -41,13 +46,21 @@ def registry_of(theirs, genes, dispersion="gene"):
         if name in ("batch", "labels") and getattr(columns, name) != name:
             raise UnsupportedError(name, problem=f"The model has a categorical covariate called '{name}', beside a "
                                                  "column of that role.", hint="Rename the column and train again.")
-        categories[name] = as_text(covariates["mappings"][name])
+        categories[name] = _names(covariates["mappings"][name])
     n_cells = fields.get("X", {}).get("summary_stats", {}).get("n_cells", 0)
-    return Registry(tuple(as_text(genes)), columns, categories, n_cells=int(n_cells))
+    return Registry(tuple(_names(genes)), columns, categories, n_cells=int(n_cells))
 
 
 def _mapping(field):
-    return as_text(field["state_registry"]["categorical_mapping"])
+    return _names(field["state_registry"]["categorical_mapping"])
+
+
+def _names(values):
+    """Names as text; TypeError for what is no name, such as a list, which a file may nest beyond measure."""
+    values = list(values)
+    if not all(isinstance(value, str | bool | int | float | np.generic) for value in values):
+        raise TypeError("a name is neither text nor a number")
+    return as_text(values)
 
 
 # the way back ----------------------------------------------------------------------------------------------

@@ -54,10 +54,11 @@ def read(folder, prefix=""):
     try:
         content = scvi_legacy.read(path.parent, prefix) if legacy else torch_archive.read(path)
         return _assemble(content, path.with_name(f"{prefix}{DATA}"))
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        where = path.parent if legacy else path
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, ArithmeticError, MemoryError,
+            RuntimeError) as error:                    # RuntimeError: what torch raises
+        where, what = path.parent if legacy else path, repr(error).split("\\n")[0][:200]
         raise ArchiveError(str(where), problem=f"`{where}` does not have the parts of a model of scvi-tools "
-                           f"({error!r}).", hint="Save it again with scvi-tools 0.15 or later.") from error
+                           f"({what}).", hint="Save it again with scvi-tools 0.15 or later.") from error
 
 
 def _assemble(content, adata_path):
@@ -65,37 +66,47 @@ def _assemble(content, adata_path):
     several = attributes.get("registries_")             # of a model of several data sets
     peer_registry = several[0] if several else attributes["registry_"]
     peer_class = peer_registry["model_name"]
+    if not isinstance(peer_class, str):
+        raise TypeError("the name of the class is no text")
     if peer_class not in KINDS:
         raise UnsupportedError(problem=f"The checkpoint holds a model of class {peer_class}, which is not "
                                        "supported yet.", hint="Supported: " + ", ".join(KINDS) + ".")
     kind = KINDS[peer_class]
     settings = settings_of(find(kind).Settings, attributes["init_params_"])
     registry = registry_of(peer_registry, content["var_names"], settings.dispersion)
+    weights, complete = _weights(kind, peer_class, settings, registry, tensors)
     module = build(kind, settings, registry)            # the weights drawn here are replaced below
-    _load(module, peer_class, tensors, lambda: _fill_prior(module, registry, adata_path))
+    if not complete:
+        _fill_prior(module, registry, adata_path)
+    module.load_state_dict({**module.state_dict(), **weights})
     history = _history(attributes.get("history_") or {})
     return Fit(kind, settings, registry, module.eval(), history, training=_training(attributes, history))
 
 
 # weights ---------------------------------------------------------------------------------------------------
-def _load(module, peer_class, tensors, fill_prior):
-    entries = scvi_names.ENTRIES[peer_class](module)
-    known = {entry.peer for entry in entries} | set(scvi_names.spare_shapes(peer_class, module)) | set(_UNUSED_TENSORS)
+def _weights(kind, peer_class, settings, registry, tensors):
+    """(our state dict from their tensors, whether it is complete: before 0.14 the data held the library's prior).
+
+    Shapes are compared on a module that takes no memory: what is made later is no larger than the file.
+    """
+    if settings.n_layers > len(tensors):
+        raise ValueError(f"{settings.n_layers} layers, and {len(tensors)} tensors")
+    with torch.device("meta"):
+        shape = build(kind, settings, registry)
+    entries = scvi_names.ENTRIES[peer_class](shape)
+    known = {entry.peer for entry in entries} | set(scvi_names.spare_shapes(peer_class, shape)) | set(_UNUSED_TENSORS)
     unknown = [name for name in tensors if name not in known]
     if unknown:
         raise ArchiveError(problem=f"The checkpoint has {len(unknown)} tensors that its settings do not call for, such "
                                    f"as '{unknown[0]}'.",
                            hint="It was changed after it was saved, or comes from a version not known here.")
-    prior = [entry for entry in entries if entry.peer in scvi_names.LIBRARY_PRIOR]
-    if prior and not any(entry.peer in tensors for entry in prior):      # before 0.14 the data held it
-        fill_prior()
-        tensors = tensors | scvi_names.to_peer(prior, module.state_dict())
-    weights = scvi_names.from_peer(entries, tensors)
+    present = [entry for entry in entries if entry.peer in tensors or entry.peer not in scvi_names.LIBRARY_PRIOR]
+    weights = scvi_names.from_peer(present, tensors)
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise ArchiveError(problem=f"The weights '{broken[0]}' hold missing or infinite values.",
                            hint="The model did not train to an end; train it again.")
-    module.load_state_dict(weights)
+    return weights, len(present) == len(entries)
 
 
 def _fill_prior(module, registry, path):
@@ -130,10 +141,11 @@ def _training(attributes, history):
     """Facts of the training, as far as the checkpoint tells; {} where the model was never trained."""
     if not attributes.get("is_trained_"):
         return {}
-    version = attributes["registry_"].get("scvi_version", "")
-    facts = {"epochs": len(history), "stopped": "finished", "source": f"scvi-tools {version}".strip()}
+    version = attributes["registry_"].get("scvi_version")
+    facts = {"epochs": len(history), "stopped": "finished",
+             "source": f"scvi-tools {version}" if isinstance(version, str) else "scvi-tools"}
     rows = [attributes.get(f"{part}_indices_") for part in PARTS]
-    if any(part is None for part in rows):
+    if not all(isinstance(part, np.ndarray) and part.ndim == 1 and part.dtype.kind in "iu" for part in rows):
         return facts
-    split = Split(*(np.asarray(part, dtype=np.int64) for part in rows))
+    split = Split(*(part.astype(np.int64) for part in rows))
     return facts | split_facts(split, sum(map(len, split)), given=True)

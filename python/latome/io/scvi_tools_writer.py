@@ -5,6 +5,8 @@ there by its name. Heads and encoders that scvi-tools insists on, and this model
 """
 
 import io
+import os
+import uuid
 
 import numpy as np
 import pandas
@@ -48,12 +50,21 @@ def write_scvi_tools(fit, folder, adata=None, prefix="", overwrite=False):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if adata is not None:
-            adata.copy().write_h5ad(folder / f"{prefix}{DATA}")          # a copy: writing turns text into categories
+            _write_data(adata, folder / f"{prefix}{DATA}")
         write_atomically(folder / f"{prefix}{MODEL}", stream.getvalue())
     except OSError as error:
         raise ArchiveError("folder", problem=f"The model could not be written into {folder}: {error}.",
                            hint="Choose a folder that can be written, with space left.") from None
     return folder
+
+
+def _write_data(adata, path):
+    beside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    try:
+        adata.to_memory().write_h5ad(beside)            # an object of its own: writing turns text into categories
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _refuse_without_counterpart(fit):

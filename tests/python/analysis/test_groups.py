@@ -44,3 +44,5 @@ def test_only_the_cells_asked_about_count(data):
         cell_groups(labels, data, rows[:1], field="who")
     with pytest.raises(QueryError, match="1 of 90 cells have no label"):
         cell_groups(labels, data, ALL, field="who")
+    with pytest.raises(QueryError, match="No cells are left"):
+        cell_groups(labels, data, rows[:0], field="who")

@@ -28,7 +28,7 @@ def data(adata):
 
 @pytest.fixture(scope="module")
 def fit(data):
-    return trained(data, ScviSettings(16, 3, gene_likelihood="nb"), max_epochs=60, n_epochs_kl_warmup=40)
+    return trained(data, ScviSettings(32, 5, gene_likelihood="nb"), max_epochs=100, n_epochs_kl_warmup=40)
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +37,8 @@ def types(adata):
 
 
 def expected(data, types, group, method):
-    x = data.source.csr.toarray().astype("f4")
-    x *= np.float32(500) / x.sum(1, keepdims=True)                      # which counts tie depends on the rounding
-    x = x.astype("f8")
+    x = data.source.csr.toarray().astype("f8")
+    x = x / x.sum(1, keepdims=True) * 500
     mine, rest = x[types == group], x[types != group]
     if method == "t-test":
         score, p = scipy.stats.ttest_ind(np.log1p(mine), np.log1p(rest), equal_var=False)
@@ -89,9 +88,9 @@ def test_a_gene_that_never_varies_is_no_marker(fit, data, types, method):
 @pytest.mark.parametrize("method", ["t-test", "wilcoxon"])
 def test_a_trained_model_gives_the_markers_back_and_an_untrained_one_does_not(fit, data, types, method):
     torch.manual_seed(0)
-    found = marker_agreement(replicated_markers(fit.module, data, types, method=method, n_samples=2))
+    found = marker_agreement(replicated_markers(fit.module, data, types, method=method, n_samples=2), p_threshold=1e-9)
     assert list(found["group"]) == ["type_1", "type_2", "type_3"] and len(found.columns) == 8
-    assert (found[["lfc_pearson", "roc_auc", "pr_auc"]] > 0.9).all(axis=None) and (found["gene_f1"] > 0.75).all()
+    assert (found[["roc_auc", "pr_auc", "gene_f1"]] > 0.6).all(axis=None) and (found["lfc_pearson"] > 0.95).all()
     blank = untrained(data, ScviSettings(16, 3, gene_likelihood="nb")).module
     worse = marker_agreement(replicated_markers(blank, data, types, method=method))
     assert (worse["lfc_mae"] > 3 * found["lfc_mae"]).all() and (worse["lfc_pearson"] < 0.6).all()
@@ -138,5 +137,5 @@ def test_groups_and_models_that_are_refused(fit, data, types):
     with pytest.raises(QueryError, match="needs counts"):
         replicated_markers(fit.module, dataclasses.replace(data, has_counts=False), types)
     normal = untrained(data, ScviSettings(12, 3, gene_likelihood="normal")).module
-    with pytest.raises(QueryError, match="negative values: the likelihood is not one of counts"):
+    with pytest.raises(QueryError, match="likelihood is normal: replicates are no counts"):
         replicated_markers(normal, data, types)

@@ -105,8 +105,8 @@ def test_a_subset_is_asked_about_with_the_model_of_the_whole(adata):
             np.testing.assert_allclose(model.get_latent_representation(part), z[rows], rtol=1e-4, atol=1e-5)
     one = adata[adata.obs["batch"] == "batch_2"].copy()                # the first category is gone
     assert list(one.obs["batch"].cat.categories) == ["batch_2"]
-    np.testing.assert_allclose(model.get_elbo(one), model.get_elbo(indices=(adata.obs["batch"] == "batch_2").to_numpy()),
-                               rtol=0.1)
+    rows = (adata.obs["batch"] == "batch_2").to_numpy()
+    np.testing.assert_allclose(model.get_elbo(one), model.get_elbo(indices=rows), rtol=0.1)
 
 
 def test_two_classes_set_up_on_one_object(adata):
@@ -289,7 +289,8 @@ def float16(x):
 
 
 HELD = {
-    "array": np.asarray, "Fortran order": np.asfortranarray, "not contiguous": wide, "reversed": lambda x: x[::-1][::-1],
+    "array": np.asarray, "Fortran order": np.asfortranarray, "not contiguous": wide,
+    "reversed": lambda x: np.ascontiguousarray(x[::-1])[::-1],
     "np.matrix": matrix, "CSC": sp.csc_matrix, "CSR array": sp.csr_array, "CSC array": sp.csc_array,
     "read-only": read_only, "read-only array": lambda x: np.frombuffer(x.tobytes()).reshape(x.shape),
     **{f"{kind} of {dtype}": lambda x, hold=hold, dtype=dtype: hold(x.astype(dtype))
@@ -315,8 +316,8 @@ def known():
 @pytest.mark.parametrize("name", HELD)
 def test_counts_are_the_same_however_they_are_held(known, name, where):
     adata, model, z = known
-    if "SR array" in name or "SC array" in name:
-        pytest.importorskip("anndata", "0.11", reason="earlier ones hold no sparse arrays")
+    if name in ("CSR array", "CSC array") and not hasattr(anndata, "io"):
+        pytest.skip("this anndata holds no sparse arrays")
     held = HELD[name](adata.X.toarray().astype(np.float64))
     if where == "layer":
         other = anndata.AnnData(None, adata.obs, adata.var, layers={"counts": held})
@@ -344,8 +345,9 @@ def arrow(values):
 
 
 COLUMNS = {
-    "object": lambda v: pd.array(v, dtype=object), "category": pd.Categorical, "string": lambda v: pd.array(v, "string"),
-    "arrow": arrow, "ordered": lambda v: pd.Categorical(v, ordered=True, categories=sorted(set(v), reverse=True)),
+    "object": lambda v: pd.array(v, dtype=object), "category": pd.Categorical, "arrow": arrow,
+    "string": lambda v: pd.array(v, "string"),
+    "ordered": lambda v: pd.Categorical(v, ordered=True, categories=sorted(set(v), reverse=True)),
 }
 
 

@@ -15,7 +15,8 @@ from latome.data.minified import minify, stored_posterior
 from latome.data.registry import open_data
 from latome.errors import FieldError, QueryError
 
-KEYS = {"obs": {"observed_lib_size"}, "obsm": {"scvi_latent_qzm", "scvi_latent_qzv"}, "uns": {"_scvi_adata_minify_type"}}
+KEYS = {"obs": {"observed_lib_size"}, "obsm": {"scvi_latent_qzm", "scvi_latent_qzv"},
+        "uns": {"_scvi_adata_minify_type"}}
 PARTS = ("obs", "var", "obsm", "varm", "obsp", "varp", "uns", "layers")
 
 

@@ -36,8 +36,8 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("place", ["X", "layer"])
 def test_every_storage_gives_the_same_counts(name, place):
-    if name == "CSR array":
-        pytest.importorskip("anndata", "0.11", reason="earlier ones hold no sparse arrays")
+    if name == "CSR array" and not hasattr(anndata, "io"):
+        pytest.skip("this anndata holds no sparse arrays")
     made = FORMS[name](DENSE)
     before = made.copy()
     adata = anndata.AnnData(made) if place == "X" else anndata.AnnData(np.ones((N, G)), layers={"raw": made})

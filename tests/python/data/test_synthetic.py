@@ -1,5 +1,6 @@
 """Counts without structure: as documented, and nothing to be learnt."""
 
+import anndata
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -38,8 +39,8 @@ def test_the_counts_are_negative_binomial_and_some_are_dropped():
 
 @pytest.mark.parametrize("name", ["csr_matrix", "csc_matrix", "csr_array"])
 def test_all_matrices_have_the_format_asked_for(name):
-    if name == "csr_array":
-        pytest.importorskip("anndata", "0.11", reason="earlier ones hold no sparse arrays")
+    if name == "csr_array" and not hasattr(anndata, "io"):
+        pytest.skip("this anndata holds no sparse arrays")
     adata, dense = synthetic_iid(sparse_format=name), synthetic_iid()
     for matrix, wanted in ((adata.X, dense.X), *((adata.obsm[key], dense.obsm[key]) for key in dense.obsm)):
         assert type(matrix) is getattr(sp, name)
@@ -59,7 +60,8 @@ def test_the_seed_decides():
 
 @pytest.mark.parametrize(("arguments", "problem"), [
     ({"return_mudata": True}, "MuData objects are not supported"), ({"sparse_format": "foo"}, "cannot be 'foo'"),
-    ({"n_genes": 0}, "at least 1; found 0"), ({"n_batches": 2.0}, "whole number"), ({"dropout_ratio": 2}, "from 0 to 1"),
+    ({"n_genes": 0}, "at least 1; found 0"), ({"n_batches": 2.0}, "whole number"),
+    ({"dropout_ratio": 2}, "from 0 to 1"),
 ])
 def test_bad_input(arguments, problem):
     with pytest.raises(SettingError, match=problem) as caught:

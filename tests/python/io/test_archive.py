@@ -5,22 +5,28 @@ import json
 import os
 import pickle
 import stat
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from examples import opened, random_state, same_history, same_weights, small_data, trained, untrained
+from anndata import AnnData
+from examples import SMALL, opened, random_state, same_history, same_weights, small_data, trained, untrained
 from safetensors.torch import save_file
 
-from latome.analysis.latent import latent
+from latome.analysis.latent import latent, latent_moments
+from latome.analysis.likelihood import elbo_terms
 from latome.backend import torch
 from latome.data.registry import open_data
+from latome.data.sources import read_h5ad
 from latome.errors import ArchiveError
-from latome.fit import train
+from latome.fit import initialise, train
 from latome.io import archive
 from latome.io.readers import read_model
-from latome.modules.scvi import ScviSettings
+from latome.modules.scvi import SCVI, ScviSettings
 from latome.training.options import TrainingOptions
 
+FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 EVERYTHING = ScviSettings(12, 3, 2, gene_likelihood="nb", dispersion="gene-batch", use_observed_lib_size=False,
                           encode_covariates=True, use_layer_norm="both")
 
@@ -51,6 +57,94 @@ def test_nothing_is_lost(fit, data, tmp_path):
         np.testing.assert_array_equal(found, latent(fit.module, data))
     document = json.loads((folder / "model.json").read_text())
     assert document["kind"] == "scvi" and document["registry"]["genes"][0] == "gene_1"
+
+
+OPTIONS = {
+    "size factors": ({"var_activation": "softplus"}, {"size_factor": "size"}),
+    "vectors of batches": ({"batch_representation": "embedding", "embedding_dim": 2}, {}),
+    "shares, normal": ({"latent_distribution": "ln", "gene_likelihood": "normal", "log_variational": False}, {}),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_is_kept(tmp_path, name):
+    settings, columns = OPTIONS[name]
+    adata = small_data()
+    adata.obs["size"] = np.linspace(1.0, 9.0, adata.n_obs)
+    data = opened(adata, **columns)
+    made = trained(data, ScviSettings(6, 2, **settings), max_epochs=1)
+    again = archive.load(archive.save(made, tmp_path))
+    assert agree(made, again) and again.registry.columns == data.registry.columns
+    reopened = open_data(adata, registry=again.registry)
+    for found, expected in zip(latent_moments(again.module, reopened), latent_moments(made.module, data)):
+        np.testing.assert_array_equal(found, expected)
+    for draws, expected in elbo_terms(again.module, reopened, draw="mean").items():
+        np.testing.assert_array_equal(expected, elbo_terms(made.module, data, draw="mean")[draws])
+
+
+def test_a_model_answers_on_minified_data_after_a_round_trip(tmp_path):
+    """The stored posterior travels with the data, and the model asks for nothing else."""
+    folder = FIXTURES / "scvi_minified" / "model"
+    fit, adata = read_model(folder), read_h5ad(folder / "adata.h5ad")
+    again = archive.load(archive.save(fit, tmp_path))
+    data = open_data(adata, registry=again.registry)
+    np.testing.assert_array_equal(latent(again.module, data), adata.obsm["scvi_latent_qzm"].astype(np.float32))
+
+
+def test_a_model_of_the_first_format_reads():
+    """Saved before there were size factors; the numbers beside it were computed by the latome that saved it."""
+    folder = FIXTURES / "latome_format_1"
+    assert json.loads((folder / "model.json").read_text())["format"] == 1
+    fit = archive.load(folder)
+    assert fit.settings == ScviSettings(4, 2, gene_likelihood="nb", dispersion="gene-batch",
+                                        use_observed_lib_size=False)
+    assert fit.registry.columns.size_factor is None and len(fit.history) == 2 and fit.seed == 3
+    with np.load(folder / "expected.npz") as stored:
+        obs = pd.DataFrame({name: stored[name] for name in ("batch", "cell_type", "kit", "age")}).set_axis(
+            [f"cell_{i}" for i in range(60)])
+        counts = AnnData(stored["x"].astype(np.float32), obs=obs, var=pd.DataFrame(index=fit.registry.genes))
+        data = open_data(counts, registry=fit.registry)
+        np.testing.assert_allclose(latent(fit.module, data), stored["latent"], rtol=1e-5, atol=1e-6)
+        found = elbo_terms(fit.module, data, draw="mean")
+        for name in ("reconstruction_loss", "kl_local"):
+            np.testing.assert_allclose(found[name], stored[name], rtol=1e-5)
+    train(fit, data, TrainingOptions(max_epochs=1, batch_size=32))
+    assert len(fit.history) == 3
+
+
+def test_several_models_in_one_folder(fit, tmp_path):
+    other = untrained()
+    archive.save(fit, tmp_path, prefix="run1_")
+    archive.save(other, tmp_path, prefix="run2_")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "run1_model.json", "run1_model.safetensors", "run2_model.json", "run2_model.safetensors"]
+    assert agree(archive.load(tmp_path, "run1_"), fit) and agree(read_model(tmp_path, prefix="run2_"), other)
+    with pytest.raises(ArchiveError, match="already holds a model"):
+        archive.save(fit, tmp_path, prefix="run2_")
+    with pytest.raises(ArchiveError, match="holds no model.safetensors") as caught:
+        archive.load(tmp_path)
+    assert caught.value.hint == "It holds run1_model.safetensors, run2_model.safetensors: give the prefix."
+    for prefix in ("../run3_", "a/b", "/tmp/"):
+        with pytest.raises(ArchiveError, match="cannot begin with"):
+            archive.save(fit, tmp_path, prefix=prefix)
+
+
+class Mine(SCVI):
+    """A class outside the catalogue."""
+
+
+def test_a_model_outside_the_catalogue_is_loaded_with_its_class(tmp_path):
+    data = opened()
+    made = initialise(SMALL, data, kind=Mine)
+    folder = archive.save(made, tmp_path)
+    again = archive.load(folder, module_class=Mine)
+    assert type(again.module) is Mine and agree(made, again)
+    assert agree(made, archive.unpack(*archive.pack(made), module_class=Mine))
+    with pytest.raises(ArchiveError, match="There is no model 'Mine'") as caught:
+        archive.load(folder)
+    assert "module_class" in caught.value.hint
+    with pytest.raises(ArchiveError, match="There is no model 'Mine'"):
+        archive.load(folder, module_class=SCVI)
 
 
 def test_reading_leaves_the_callers_generators_alone(fit, tmp_path):

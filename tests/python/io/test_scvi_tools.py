@@ -255,6 +255,48 @@ def test_impossible_settings_name_the_setting(tmp_path):
         scvi_tools.read(changed(tmp_path, lambda a, t, w: options(a, dispersion="gene-moon")))
 
 
+def bottomless():
+    """A list of 10 lists of 10 lists ...: 25 small objects, which written out would fill any memory."""
+    value = ["x"] * 10
+    for _ in range(25):
+        value = [value] * 10
+    return value
+
+
+IMMEASURABLE = {
+    "a width": lambda a, t, w: options(a, n_hidden=10**9),
+    "a depth": lambda a, t, w: options(a, n_layers=10**9),
+    "a width beyond whole numbers": lambda a, t, w: options(a, n_latent=10**30),
+    "a vector": lambda a, t, w: options(a, batch_representation="embedding",
+                                        batch_embedding_kwargs={"embedding_dim": 10**12}),
+    "a setting": lambda a, t, w: options(a, dispersion=bottomless()),
+    "an unknown argument": lambda a, t, w: options(a, wings=bottomless()),
+    "an argument of a network": lambda a, t, w: options(a, extra_encoder_kwargs={"bias": {"a": bottomless()}}),
+    "genes": lambda a, t, w: w.update(var_names=bottomless()),
+    "categories": lambda a, t, w: fields(a)["batch"]["state_registry"].update(categorical_mapping=bottomless()),
+    "names of covariates": lambda a, t, w: fields(a)["extra_continuous_covs"]["state_registry"].update(
+        columns=bottomless()),
+    "a layer": lambda a, t, w: a["registry_"]["setup_args"].update(layer=bottomless()),
+    "a class": lambda a, t, w: a["registry_"].update(model_name=bottomless()),
+}
+
+
+@pytest.mark.parametrize("name", IMMEASURABLE)
+def test_what_is_beyond_measure_is_refused_at_once(tmp_path, name):
+    """Nothing is made, counted or written out before it is known to be no larger than the file."""
+    with pytest.raises(ArchiveError) as caught:
+        scvi_tools.read(changed(tmp_path, IMMEASURABLE[name]))
+    assert len(str(caught.value)) < 1000
+
+
+def test_facts_of_the_training_that_cannot_be_are_left_out(tmp_path):
+    def edit(attributes, tensors, whole):
+        attributes["train_indices_"] = bottomless()
+        attributes["registry_"]["scvi_version"] = bottomless()
+    fit = scvi_tools.read(changed(tmp_path, edit))
+    assert fit.training == {"epochs": 2, "stopped": "finished", "source": "scvi-tools"}
+
+
 @pytest.mark.parametrize("rewrite", [
     lambda p: {**p["non_kwargs"], **p["kwargs"]["kwargs"]},                                  # flat
     lambda p: {"non_kwargs": p["non_kwargs"], "kwargs": {"model_kwargs": p["kwargs"]["kwargs"]}},

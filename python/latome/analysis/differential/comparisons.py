@@ -9,7 +9,7 @@ from latome.data.fields import as_text, categories_of, encode
 from latome.data.sources import closest
 from latome.errors import QueryError
 
-__all__ = ["REST", "Comparison", "comparisons_of"]
+__all__ = ["REST", "Comparison", "check_comparison", "comparisons_of"]
 
 REST = "Rest"                                          # all other cells that have a group
 
@@ -93,7 +93,8 @@ def _by_group(obs, groupby, group1, group2, subset):
     for name in first:
         rows1 = rows(name, "group1")
         rows2 = np.setdiff1d(np.flatnonzero(codes >= 0), rows1) if second is None else second
-        made.append(_checked(Comparison(name, group2 or REST, rows1, rows2), ("group1", "group2")))
+        made.append(Comparison(name, group2 or REST, rows1, rows2))
+        check_comparison(made[-1], len(obs), ("group1", "group2"))
     return made
 
 
@@ -103,7 +104,9 @@ def _by_selection(obs, idx1, idx2):
     names = [idx if isinstance(idx, str) else name for idx, name in [(idx1, "idx1"), (idx2, "idx2")]]
     if idx2 is None:
         names[1] = REST
-    return _checked(Comparison(*names, np.flatnonzero(mask1), np.flatnonzero(mask2)), ("idx1", "idx2"))
+    made = Comparison(*names, np.flatnonzero(mask1), np.flatnonzero(mask2))
+    check_comparison(made, len(obs), ("idx1", "idx2"))
+    return made
 
 
 def _names(given):
@@ -148,15 +151,19 @@ def _condition(obs, text, name):
     return found.fillna(False).to_numpy(dtype=bool)
 
 
-def _checked(comparison, arguments):
+def check_comparison(comparison, n_cells, arguments=("rows1", "rows2")):
+    """A QueryError, about one of two `arguments`, unless both sets hold some of the n cells, each once, and share none.
+    """
     rows = comparison.rows1, comparison.rows2
     names = comparison.group1, comparison.group2
     for argument, name, found in zip(arguments, names, rows, strict=True):
         if not len(found):
             what = "no other cells to compare with" if name == REST else f"no cells in '{name}'"
             raise QueryError(argument, problem=f"There are {what}.", hint="Check what was selected.")
-    both = np.intersect1d(*rows)
+        if found[0] < 0 or found[-1] >= n_cells or (np.diff(found) <= 0).any():
+            raise QueryError(argument, problem=f"The rows of '{name}' are not ascending numbers from 0 to "
+                             f"{n_cells - 1}.", hint="Make comparisons with comparisons_of(), from the cells' own obs.")
+    both = np.intersect1d(*rows, assume_unique=True)
     if both.size:
         problem = f"'{names[0]}' and '{names[1]}' share {both.size} cells, such as row {both[0]}."
         raise QueryError(arguments[1], problem=problem, hint="Compare sets of cells that have none in common.")
-    return comparison

@@ -12,8 +12,8 @@ import numpy as np
 
 from latome.analysis.decoding import decode, moved
 from latome.analysis.differential.partition import allot, partition
+from latome.analysis.draws import asking, cells_at_once, draw_at, encoded
 from latome.analysis.expression import normalized_expression
-from latome.analysis.sweep import ELEMENTS, sweep
 from latome.backend import torch
 from latome.data.minibatches import covariates_of
 
@@ -93,7 +93,7 @@ class Pools:
 
 def draw_pools(module, data, sets, n_samples, batch_size=None):
     """`Pools` with about `n_samples` draws for each `CellSet`; cells are drawn with replacement."""
-    rng = np.random.default_rng(int(torch.randint(2**62, (1,))))
+    rng, size = np.random.default_rng(int(torch.randint(2**62, (1,)))), cells_at_once(data, batch_size)
     selections, drawn = [None] * len(sets), []                          # drawn: (rows (s,), codes) of each pool
     for codes in dict.fromkeys(one.codes for one in sets):
         mine = [i for i, one in enumerate(sets) if one.codes == codes]
@@ -105,11 +105,11 @@ def draw_pools(module, data, sets, n_samples, batch_size=None):
             most[of_set] = np.maximum(most[of_set], count)
         for i, of_set, count in zip(mine, parts.members, counts, strict=True):
             selections[i] = _select(of_set + len(drawn), count, most[of_set], len(codes))
-        drawn += [(rng.choice(parts.rows(part), size=len(codes) * size), codes) for part, size in enumerate(most)]
-    encoded = _encode(module, data, [rows for rows, _ in drawn], batch_size)
-    size = batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
-    fill = [_Decoder(module, data, rows, codes, latents, size)
-            for (rows, codes), latents in zip(drawn, encoded, strict=True)]
+        drawn += [(rng.choice(parts.rows(part), size=len(codes) * n), codes) for part, n in enumerate(most)]
+    used = np.unique(np.concatenate([rows for rows, _ in drawn]))
+    posterior = encoded(module, data, used, size)
+    fill = [_Decoder(module, data, rows, codes, draw_at(posterior, np.searchsorted(used, rows)), size)
+            for rows, codes in drawn]
     return Pools(fill, [len(rows) for rows, _ in drawn], selections, data.n_genes)
 
 
@@ -140,28 +140,6 @@ def _select(pools, counts, sizes, n_blocks):
     return Selection(picks, n_blocks * total, n_blocks)
 
 
-def _encode(module, data, drawn, batch_size):
-    """Draws of the latents, [{name: (s, k)}], for rows drawn [(s,)]; each cell is encoded once."""
-    kinds = {}
-
-    def query(cells):
-        posterior = module.posterior(cells)
-        kinds.update({name: type(q) for name, q in posterior.items()})
-        moments = {}
-        for name, q in posterior.items():
-            moments |= {name + " mean": q.mean, name + " variance": q.variance.expand_as(q.mean)}
-        return moments
-
-    rows = np.unique(np.concatenate(drawn))
-    found = sweep(module, data, query, indices=rows, batch_size=batch_size)
-
-    def draw(place):
-        return {name: kind(*(torch.from_numpy(found[f"{name} {moment}"][place]) for moment in ("mean", "variance")))
-                .rsample() for name, kind in kinds.items()}
-
-    return [draw(np.searchsorted(rows, each)) for each in drawn]
-
-
 @dataclass(frozen=True)
 class _Decoder:
     """Decodes the draws of one pool, block by block, each block under its batch."""
@@ -173,19 +151,14 @@ class _Decoder:
     latents: dict
     size: int
 
-    @torch.inference_mode()
     def __call__(self, genes):
         """(s, g') float32 expression fractions of a slice of the genes."""
         samples = np.empty((len(self.rows), genes.stop - genes.start), dtype=np.float32)
-        was_training = self.module.training
-        self.module.eval()
-        try:
-            for code, start, stop in self._minibatches():
-                cells = moved(covariates_of(self.data, self.rows[start:stop]), code)
-                latents = {name: z[start:stop] for name, z in self.latents.items()}
+        for code, start, stop in self._minibatches():
+            cells = moved(covariates_of(self.data, self.rows[start:stop]), code)
+            latents = {name: z[start:stop] for name, z in self.latents.items()}
+            with asking(self.module):
                 samples[start:stop] = decode(self.module, latents, cells).rho[:, genes].cpu().numpy()
-        finally:
-            self.module.train(was_training)
         return samples
 
     def _minibatches(self):

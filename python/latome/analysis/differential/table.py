@@ -43,5 +43,6 @@ def false_discovery(not_de, target):
     """
     order = np.argsort(not_de, kind="stable")
     fdr = np.empty(len(order))
-    fdr[order] = np.cumsum(not_de[order]) / np.arange(1, len(order) + 1)
+    shares = np.cumsum(not_de[order]) / np.arange(1, len(order) + 1)
+    fdr[order] = np.maximum.accumulate(shares)         # means of ascending numbers ascend, but for rounding
     return fdr, fdr <= target

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from latome.analysis.decoding import batch_codes
+from latome.analysis.differential.comparisons import check_comparison
 from latome.analysis.differential.options import Options, check_function, check_levels
 from latome.analysis.differential.outliers import without_outliers
 from latome.analysis.differential.pairs import make_pairs
@@ -85,6 +86,8 @@ def differential_expression(
     comparisons = list(comparisons)
     if not comparisons:
         raise QueryError("comparisons", problem="There is nothing to compare.", hint="Make them with comparisons_of().")
+    for comparison in comparisons:
+        check_comparison(comparison, data.n_cells)
     estimated = options.mode == "change" and options.pseudocounts is None
     if estimated:
         data.require_counts("Estimating the pseudocount")
