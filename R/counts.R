@@ -18,6 +18,7 @@ fetch_cells <- function(object, assay, layer, coldata, call) {
     colnames(cells$counts) <- as.character(seq_len(ncol(cells$counts)))
   }
   check_dimnames(cells, call)
+  rownames(cells$coldata) <- colnames(cells$counts)      # they are in one order by now
   cells
 }
 

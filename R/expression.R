@@ -35,7 +35,7 @@
 #' @param seed a whole number; the same seed gives the same draws. R's own random
 #'   numbers are neither used nor changed.
 #' @return A matrix of genes x cells. With `smallest` a `dgCMatrix`; with `file`
-#'   an `HDF5Matrix`, or where the package HDF5Array is not installed the path
+#'   a `DelayedMatrix` on the file, or where the package HDF5Array is not installed the path
 #'   (the data set `expression` holds genes x cells as R sees it; `genes` and
 #'   `cells` hold the names). With `return_mean = FALSE` an array of genes x cells
 #'   x samples; with `n_samples_overall` a matrix of genes x draws.

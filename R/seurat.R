@@ -79,10 +79,11 @@ put_assay.Seurat <- function(object, values, name, call = rlang::caller_env()) {
   if (any(grepl("[_|]", rownames(values)))) {
     rownames(values) <- gsub("[_|]", "-", rownames(values))            # Seurat would, with a warning
   }
-  newer <- is_seurat5() && inherits(object[[SeuratObject::DefaultAssay(object)]], "Assay5")
-  made <- if (newer) seurat5("CreateAssay5Object")(data = values) else SeuratObject::CreateAssayObject(data = values)
+  # also in Seurat 5: an Assay5 copies dense values twice and makes them sparse, all of them
+  made <- SeuratObject::CreateAssayObject(data = values)
   object@assays[[name]] <- NULL                # replacing one by another of other size makes Seurat 5 warn
   SeuratObject::Key(made) <- free_key(object, name)
+  if (is_seurat5()) SeuratObject::Misc(made, "calcN") <- FALSE         # it has no counts to count
   object[[name]] <- made
   object
 }
@@ -138,7 +139,8 @@ drop_counts.Seurat <- function(object, assay, layer, call) {
   }
   if (inherits(held, "Assay5")) {
     drop <- seurat5("LayerData<-")
-    for (part in gone) held <- drop(held, layer = part, value = NULL)
+    # it warns that another layer is the default from now on
+    for (part in gone) held <- suppressWarnings(drop(held, layer = part, value = NULL))
   } else {
     methods::slot(held, "counts") <- methods::new("matrix")            # as DietSeurat() does
   }

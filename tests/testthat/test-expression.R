@@ -56,7 +56,7 @@ test_that("blocks of cells make one matrix, dense, sparse or on disk", {
   stored <- ask_expression(file = file, features = c("gene4", "gene1"))
   expect_true(file.exists(file))
   if (rlang::is_installed("HDF5Array")) {
-    expect_s4_class(stored, "HDF5Matrix")
+    expect_s4_class(stored, "DelayedMatrix")
     expect_equal(as.matrix(stored), whole[c("gene4", "gene1"), ], tolerance = 1e-5)
   } else {
     expect_equal(stored, normalizePath(file))

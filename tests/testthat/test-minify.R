@@ -17,6 +17,14 @@ test_that("without counts, the model answers as with them", {
   expect_identical(unserialize(serialize(small, NULL)), small)
 })
 
+test_that("a model of no columns remembers its cells by name", {
+  skip_without_engine()
+  fit <- run_scvi(small_counts(), training = quick(), verbose = FALSE)
+  small <- minify_counts(small_counts(), fit)
+  expect_equal(normalized_expression(small, cells = c("cell9", "cell2")),
+    normalized_expression(small_counts(), fit, cells = c("cell9", "cell2")), tolerance = 1e-5)
+})
+
 test_that("what is about the counts is refused, with the reason", {
   fit <- trained()
   small <- minify_counts(small_counts(), fit, coldata = small_coldata())

@@ -10,7 +10,7 @@ __all__ = ["DenseRows", "DiskCounts", "SparseRows"]
 
 GAP = 1 << 12                                          # entries cheaper to read and drop than to skip
 WINDOW = 4096, 32768                                   # cells read and shuffled among each other: at least, at most
-COUNTS = 1 << 23                                       # of such a window, in between
+COUNTS = 1 << 22                                       # of such a window, in between
 RUN = 16                                               # cells in a row that stay together in a shuffle, at least
 LOOKED_AT = 64                                         # cells by which a dense matrix is judged
 RUNS = 128                                             # such runs in a window, at least: from all over the file
@@ -128,6 +128,11 @@ class DiskCounts:
         self._run = int(run * entries)                                 # entries that are read together
         self._tally = None                                             # of the only pass
 
+    @property
+    def readable(self):
+        """Whether the file is still open."""
+        return bool(self.store)
+
     def check(self, allow_noninteger=False):
         """Refuse what cannot be counts; see `check_values`. The file is read once, whatever is asked how often."""
         check_values(self._pass().fraction, self.name, allow_noninteger)
@@ -188,7 +193,7 @@ class DiskCounts:
 
     def _read(self, rows):
         """CSR (m, g) of these rows, of the file's type."""
-        if not self.store:
+        if not self.readable:
             raise FieldError("x", problem=f"The file that holds {self.name} was closed.",
                              hint="Open it again (anndata.read_h5ad(path, backed='r')) and keep it open while the "
                                   "model uses it.")

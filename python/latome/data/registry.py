@@ -176,9 +176,12 @@ def up_to_date(data, adata):
     data : a `Dataset` of `adata`, opened with the columns of its registry.
     adata : AnnData, which its user may have filtered, normalised or given other counts meanwhile.
     """
-    if mark_of(adata, data.registry.columns.layer) == data.source.mark:
+    same = mark_of(adata, data.registry.columns.layer) == data.source.mark
+    if same and data.source.readable:
         return data
     fresh = open_data(adata, registry=data.registry, allow_noninteger=True)
+    if same:                                           # in a file that was closed, and that anndata opens again
+        return fresh
     fresh.warnings.append(f"The counts have changed since they were opened: {fresh.source.name} is read again.")
     try:
         fresh.source.check()
@@ -252,7 +255,7 @@ def _build_registry(adata, columns, genes, source, warnings):
         categories[name] = categories_of(obs, name, "categorical")
     _warn_of_columns(adata, columns, categories, warnings)
     silent = int((~source.detected()).sum())
-    if silent:
+    if 0 < silent < len(genes):                        # of minified data all are
         warnings.append(f"{silent} of {len(genes)} genes have no counts in any cell; they carry no information.")
     arrays = {name: obsm_values(adata, key)[1] for name, key in columns.obsm}
     return Registry(tuple(genes), columns, categories, arrays, adata.n_obs)

@@ -156,6 +156,7 @@ class CountSource:
     """
 
     window = 4096                                      # cells worth reading at a time
+    readable = True
 
     def __init__(self, csr, name="X", mark=None):
         self.csr, self.name, self.mark = csr, name, mark

@@ -88,9 +88,9 @@ class _Counts:
                     "log_rho": self.log_rho}
         return type(self)(**{name: pick(value) for name, value in location.items()}, **self._parameters(pick))
 
-    def of_genes(self, genes, log_mean):
-        """The distribution of some genes alone, given the logarithm of their mean (..., m, g')."""
-        return type(self)(log_mean=log_mean, **self._parameters(lambda value: value[..., genes]))
+    def with_log_mean(self, log_mean):
+        """The same distribution about another mean, whose logarithm is (..., m, g)."""
+        return type(self)(log_mean=log_mean, **self._parameters(lambda value: value))
 
     def _parameters(self, pick):
         return {"log_theta": pick(self.log_theta), "gate": pick(self.gate)}

@@ -61,6 +61,9 @@ class Model(ABC):
     def _set_up(cls, adata, columns):
         """Sets: `adata.uns["latome"][<class>]`, a JSON text, and nothing else; columns and counts are checked."""
         data = open_data(adata, columns, allow_noninteger=True)
+        if adata.is_view and adata.isbacked:           # anndata cannot write into one
+            raise FieldError("adata", problem="The data are a view of an AnnData that is backed by a file.",
+                             hint="Set up the whole object first, then take the part of it.")
         messages = list(data.warnings)
         if data.has_counts:
             try:
@@ -163,7 +166,7 @@ class Model(ABC):
             "plan_kwargs": plan_kwargs, "datamodule": datamodule, "trainer_config": trainer_config, **trainer_kwargs})
         if self._data is None:
             raise TrainingError("adata", problem="The model was loaded without data.", hint="load(folder, adata=...)")
-        trainer = checkpoint.begin(self._fit, self._data, request.options, **request.extras)
+        trainer = checkpoint.begin(self._fit, self._own_data(4), request.options, **request.extras)
         try:
             trainer.drive(ProgressLine() if settings.progress_bar and request.progress else (lambda now: None))
         finally:
@@ -185,10 +188,14 @@ class Model(ABC):
         if adata is None or adata is self.adata:
             if self._data is None:
                 raise QueryError("adata", problem="The model was loaded without data.", hint="Give adata=...")
-            before, self._data = self._data, up_to_date(self._data, self.adata)
-            warn(self._data.warnings if self._data is not before else [], 5)
-            return self._data
+            return self._own_data(6)
         return open_data(adata, registry=self._fit.registry, allow_noninteger=True)
+
+    def _own_data(self, level):
+        """The model's own data, read again where their counts have changed meanwhile."""
+        before, self._data = self._data, up_to_date(self._data, self.adata)
+        warn(self._data.warnings if self._data is not before else [], level)
+        return self._data
 
     def get_latent_representation(self, adata=None, indices=None, give_mean=True, mc_samples=5000, batch_size=None,
                                   return_dist=False, dataloader=None, **data_loader_kwargs):
@@ -241,7 +248,11 @@ class Model(ABC):
             if self.adata is None:
                 raise ArchiveError("adata", problem="The model was loaded without data.",
                                    hint="Leave save_anndata out.")
-            self.adata.write_h5ad(folder / f"{prefix or ''}{DATA}", **write_kwargs)
+            path = folder / f"{prefix or ''}{DATA}"
+            if self.adata.isbacked:                    # to write would move the object to the new file
+                self.adata.copy(filename=path).file.close()
+            else:
+                self.adata.write_h5ad(path, **write_kwargs)
 
     @classmethod
     def load(cls, dir_path, adata=None, accelerator="auto", device="auto", prefix=None, backup_url=None,

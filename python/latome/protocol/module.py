@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from latome.backend import torch
 from latome.distributions import DiagonalNormal, kl_divergence
+from latome.errors import QueryError
 from latome.protocol.terms import Term, Terms
 
 __all__ = ["Generated", "Module"]
@@ -72,7 +73,11 @@ class Module(torch.nn.Module, ABC):
         """{name: distribution}: `inference`, or what minified data remember of it."""
         if "stored_z_mean" not in cells:
             return self.inference(cells)
-        return {"z": self.latent_family(cells["stored_z_mean"], cells["stored_z_variance"])}
+        mean, wanted = cells["stored_z_mean"], self.settings.n_latent
+        if mean.shape[1] != wanted:
+            raise QueryError("adata", problem=f"The minified data hold latents of {mean.shape[1]} dimensions; the model "
+                             f"has {wanted}.", hint="They were minified with another model: load that one.")
+        return {"z": self.latent_family(mean, cells["stored_z_variance"])}
 
     def prepare(self, data, rows):
         """Called once before training, with the dataset and its training rows (n_train,)."""

@@ -195,7 +195,7 @@ def test_draws_from_all_cells_together(n_draws):
 
 
 def test_a_pool_of_draws_holds_some_of_each_cell(monkeypatch):
-    """Of 20 cells and 50 draws there are 3 draws a cell in the pool, so rows occur twice; only what is needed is made."""
+    """Of 20 cells and 50 draws the pool holds 3 draws a cell, so rows occur twice; only what is needed is made."""
     fit, data = certain(CERTAIN, 0.5)
     found = drawn(fit, data, n_samples_overall=50)
     rows, times = np.unique(found, axis=0, return_counts=True)
@@ -213,7 +213,7 @@ def test_no_block_is_larger_than_allowed(fit, data, monkeypatch):
     shapes = spied(monkeypatch, fit.module)
     drawn(fit, data, n_samples=50, batch_size=16)
     assert max(np.prod(shape) for shape in shapes) <= 2500
-    assert sum(shape[0] * shape[1] for shape in shapes) == 50 * 90 and len(shapes) == 5 * 10 + 7       # as few as can be
+    assert sum(shape[0] * shape[1] for shape in shapes) == 50 * 90 and len(shapes) == 5 * 10 + 7
     shapes.clear()
     drawn(fit, data, n_samples_overall=70, batch_size=16)
     assert max(np.prod(shape) for shape in shapes) <= 16 * 30
@@ -308,8 +308,8 @@ def test_work_that_ends_early_leaves_no_file(fit, data, tmp_path):
 
 
 @pytest.mark.parametrize(("path", "dataset", "problem"), [
-    ("no/where.h5", "expression", "no folder"), (".", "expression", "is a folder"), ("e.h5", "genes", "cannot be called"),
-    ("e.h5", "", "cannot be called"),
+    ("no/where.h5", "expression", "no folder"), (".", "expression", "is a folder"),
+    ("e.h5", "genes", "cannot be called"), ("e.h5", "", "cannot be called"),
 ])
 def test_files_that_cannot_be(fit, data, tmp_path, path, dataset, problem):
     with pytest.raises(QueryError, match=problem):

@@ -90,11 +90,12 @@ def test_genes_and_batches_of_counts():
     """Means of many draws are those of normalised expression, under the batch asked for."""
     fit, data = certain(ScviSettings(12, 3, gene_likelihood="poisson"), n_cells=6)
     genes, batch = list(data.registry.genes[20:3:-5]), data.registry.batch_categories[1]
-    mean = normalized_expression(fit.module, data, genes=genes, transform_batch=batch, library_size="latent", draw="mean")
+    of_means = {"genes": genes, "library_size": "latent", "draw": "mean"}
+    mean = normalized_expression(fit.module, data, transform_batch=batch, **of_means)
     found = seeded(posterior_predictive, fit, data, genes=genes, transform_batch=batch, n_samples=3000, batch_size=4)
     assert found.shape == (6, 4, 3000)
     assert (np.abs(found.mean(2) - mean) < 5 * np.sqrt(mean / 3000)).all()
-    own = normalized_expression(fit.module, data, genes=genes, library_size="latent", draw="mean")
+    own = normalized_expression(fit.module, data, **of_means)
     assert (np.abs(found.mean(2) - own) > 5 * np.sqrt(mean / 3000)).any()
 
 

@@ -138,6 +138,9 @@ def test_minified_data_answer_alike(made, data):
     np.testing.assert_array_equal(latent_moments(fitted.module, minified)[0], mean)
     np.testing.assert_allclose(normalized_expression(fitted.module, minified, draw="mean"),
                                normalized_expression(fitted.module, data, draw="mean"), rtol=1e-4, atol=1e-7)
+    other = dataclasses.replace(minified, stored={"z": (mean[:, :2], variance[:, :2])})
+    with pytest.raises(QueryError, match="2 dimensions"):
+        latent_moments(fitted.module, other)
     with pytest.raises(QueryError, match="minified"):
         elbo(fitted.module, minified)
     with pytest.raises(QueryError, match="minified"):

@@ -9,13 +9,11 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from examples import small_data
+from set_up import ROLES, made
 
 from latome.errors import FieldError, QueryError
 from latome.model import SCVI
 
-TRAINING = {"max_epochs": 3, "batch_size": 32, "accelerator": "cpu"}
-ROLES = {"batch_key": "batch", "labels_key": "cell_type", "categorical_covariate_keys": ["kit"],
-         "continuous_covariate_keys": ["age"]}
 PARTS = ("obs", "var", "obsm", "varm", "obsp", "varp", "layers", "uns")
 
 
@@ -26,14 +24,6 @@ class Other(SCVI):
 @pytest.fixture
 def adata():
     return small_data()
-
-
-def made(adata, **set_up):
-    """A model of it, trained for a moment."""
-    SCVI.setup_anndata(adata, **set_up)
-    model = SCVI(adata, n_hidden=12, n_latent=3)
-    model.train(**TRAINING)
-    return model
 
 
 def same(one, other):
@@ -150,8 +140,30 @@ def test_a_backed_file_may_be_set_up_trained_and_asked(adata, tmp_path):
     part = backed[::4]
     np.testing.assert_allclose(model.get_latent_representation(part), memory[::4], rtol=1e-4, atol=1e-5)
     assert SCVI(part, n_hidden=12).fit.registry.n_cells == 23
+    backed.file.close()                                # anndata opens it again when it is asked for X
+    np.testing.assert_array_equal(model.get_latent_representation(), memory)
     backed.file.close()
     assert (tmp_path / "cells.h5ad").read_bytes() == content
+
+
+def test_a_backed_file_is_saved_beside_the_model_and_stays_where_it_is(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")
+    model = made(backed, **ROLES)
+    model.save(tmp_path / "model", save_anndata=True)
+    assert str(backed.filename) == str(tmp_path / "cells.h5ad")
+    z = model.get_latent_representation()
+    np.testing.assert_array_equal(SCVI.load(tmp_path / "model").get_latent_representation(), z)
+    backed.obsm["X_latent_qzm"], backed.obsm["X_latent_qzv"] = model.get_latent_representation(return_dist=True)
+    model.minify_adata()
+    np.testing.assert_array_equal(model.get_latent_representation(), z)
+
+
+def test_a_view_of_a_backed_file_cannot_be_set_up(adata, tmp_path):
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    with pytest.raises(FieldError, match="view of an AnnData that is backed") as caught:
+        SCVI.setup_anndata(anndata.read_h5ad(tmp_path / "cells.h5ad", backed="r")[:50])
+    assert "the whole object" in caught.value.hint
 
 
 # columns change -----------------------------------------------------------------------------------------------
@@ -259,123 +271,3 @@ def test_what_is_added_beside_the_counts_changes_nothing(adata):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(model.get_latent_representation(), z)
-
-
-# every way to hold counts -------------------------------------------------------------------------------------
-def read_only(x):
-    csr = sp.csr_matrix(x)
-    for part in (csr.data, csr.indices, csr.indptr):
-        part.flags.writeable = False
-    return csr
-
-
-def wide(x):
-    """A matrix that is every second column of a larger one."""
-    larger = np.full((x.shape[0], 2 * x.shape[1]), -7.0)
-    larger[:, ::2] = x
-    return larger[:, ::2]
-
-
-def matrix(x):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                # numpy says that it is not recommended
-        return np.matrix(x)
-
-
-def float16(x):
-    csr = sp.csr_matrix(x)
-    csr.data = csr.data.astype(np.float16)
-    return csr
-
-
-HELD = {
-    "array": np.asarray, "Fortran order": np.asfortranarray, "not contiguous": wide,
-    "reversed": lambda x: np.ascontiguousarray(x[::-1])[::-1],
-    "np.matrix": matrix, "CSC": sp.csc_matrix, "CSR array": sp.csr_array, "CSC array": sp.csc_array,
-    "read-only": read_only, "read-only array": lambda x: np.frombuffer(x.tobytes()).reshape(x.shape),
-    **{f"{kind} of {dtype}": lambda x, hold=hold, dtype=dtype: hold(x.astype(dtype))
-       for kind, hold in (("array", np.asarray), ("CSR", sp.csr_matrix))
-       for dtype in ("float16", "float32", "uint8", "int8", "uint16", "int64", "uint64", ">f4", ">i2")
-       if kind == "array" or dtype[0] not in ">" and dtype != "float16"},                # others scipy refuses
-    "CSR that was given float16": float16,
-    "long pointers": lambda x: sp.csr_matrix(
-        tuple(part.astype(np.int64) for part in (lambda c: (c.data, c.indices, c.indptr))(sp.csr_matrix(x))), x.shape),
-}
-
-
-@pytest.fixture(scope="module")
-def known():
-    """Counts that fit into one byte, a model of them, and its answers."""
-    adata = small_data()
-    adata.X = adata.X.minimum(100)
-    model = made(adata, **ROLES)
-    return adata, model, model.get_latent_representation()
-
-
-@pytest.mark.parametrize("where", ["X", "layer", "raw beside"])
-@pytest.mark.parametrize("name", HELD)
-def test_counts_are_the_same_however_they_are_held(known, name, where):
-    adata, model, z = known
-    if name in ("CSR array", "CSC array") and not hasattr(anndata, "io"):
-        pytest.skip("this anndata holds no sparse arrays")
-    held = HELD[name](adata.X.toarray().astype(np.float64))
-    if where == "layer":
-        other = anndata.AnnData(None, adata.obs, adata.var, layers={"counts": held})
-        again = made(other, layer="counts", **ROLES)
-        assert other.X is None and again.fit.registry.columns.layer == "counts"
-        np.testing.assert_array_equal(again.get_latent_representation(), z)
-        return
-    other = anndata.AnnData(held, adata.obs, adata.var)
-    if where == "raw beside":
-        other.raw = anndata.AnnData(np.full((90, 5), -1.5), adata.obs)               # is nobody's business
-    np.testing.assert_array_equal(model.get_latent_representation(other), z)
-
-
-def test_accessibility_as_logical_values(adata):
-    binary = adata.X.toarray() > 0
-    zs = []
-    for held in (binary, sp.csr_matrix(binary), binary.astype(np.float32)):
-        zs.append(made(anndata.AnnData(held, adata.obs, adata.var), **ROLES).get_latent_representation())
-    np.testing.assert_array_equal(zs[0], zs[2])
-    np.testing.assert_array_equal(zs[1], zs[2])
-
-
-def arrow(values):
-    return pd.array(values, dtype=pd.ArrowDtype(pytest.importorskip("pyarrow").string()))
-
-
-COLUMNS = {
-    "object": lambda v: pd.array(v, dtype=object), "category": pd.Categorical, "arrow": arrow,
-    "string": lambda v: pd.array(v, "string"),
-    "ordered": lambda v: pd.Categorical(v, ordered=True, categories=sorted(set(v), reverse=True)),
-}
-
-
-@pytest.mark.parametrize("name", COLUMNS)
-@pytest.mark.parametrize("numbers", ["float64", "Float64", "int64", "Int64", "float16"])
-def test_columns_are_the_same_however_they_are_held(adata, name, numbers):
-    adata.obs["age"] = np.arange(90) % 7
-    model = made(adata, **ROLES)
-    other = adata.copy()
-    for column in ("batch", "cell_type", "kit"):
-        other.obs[column] = COLUMNS[name](adata.obs[column].astype(str).tolist())
-    other.obs["age"] = pd.array(adata.obs["age"], dtype=numbers)
-    again = made(other, **ROLES)
-    np.testing.assert_array_equal(again.get_latent_representation(), model.get_latent_representation())
-    assert again.fit.registry.to_json()["categories"] == model.fit.registry.to_json()["categories"]
-
-
-def test_logical_columns(adata):
-    adata.obs["treated"] = np.arange(90) % 2 == 0
-    registries = []
-    for dtype in ("bool", "boolean", object):
-        adata.obs["treated"] = adata.obs["treated"].astype(dtype)
-        SCVI.setup_anndata(adata, categorical_covariate_keys=["treated"])
-        registries.append(SCVI(adata, n_hidden=12).fit.registry.to_json())
-    assert registries[0]["categories"]["treated"] == ["False", "True"] and registries.count(registries[0]) == 3
-
-
-def test_labels_that_no_cell_has(adata):
-    adata.obs["none"] = pd.array([None] * 90, dtype=object)
-    SCVI.setup_anndata(adata, labels_key="none")
-    assert SCVI(adata, n_hidden=12).fit.registry.n_labels == 0

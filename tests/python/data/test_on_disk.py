@@ -288,7 +288,7 @@ def test_windows_hold_many_runs_and_a_bounded_number_of_entries():
         offsets = np.arange(10**5 + 1) * entries
         nothing = Watched(np.zeros(0), (chunk,))
         source = DiskCounts(SparseRows(nothing, nothing, offsets, 60000))
-        assert 4096 <= source.window <= 32768 and (source.window == 4096 or source.window * entries <= 1 << 23)
+        assert 4096 <= source.window <= 32768 and (source.window == 4096 or source.window * entries <= 1 << 22)
         assert 16 <= source._run / entries <= max(16, source.window / on_disk.RUNS)
     dense = DiskCounts(DenseRows(Watched(np.eye(5000, 3000), (300, 50))))
     assert dense.window == 32768 and dense._run == 256 * 3000          # one count a cell: many may be kept

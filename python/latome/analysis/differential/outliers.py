@@ -14,7 +14,7 @@ def without_outliers(rows, z):
     Arguments
     ---------
     rows : (m,) rows of the data.
-    z : (m, k) their latent representation.
+    z : (m, k) the means of their latents.
 
     Sets of fewer than 2 k cells are too small to tell, and returned whole. Raises QueryError without scikit-learn.
     """

@@ -14,7 +14,7 @@ from latome.analysis.differential.pools import CellSet, draw_pools, weighted_poo
 from latome.analysis.differential.statistics import count_statistics
 from latome.analysis.differential.study import Rules, Work, run
 from latome.analysis.differential.table import assemble
-from latome.analysis.latent import latent
+from latome.analysis.latent import latent_moments
 from latome.backend import torch
 from latome.errors import QueryError
 
@@ -125,7 +125,7 @@ def _sides(module, data, comparisons, codes, options, batch_size):
     rows = {id(rows): rows for one in comparisons for rows in (one.rows1, one.rows2)}
     if options.filter_outlier_cells:
         used = np.unique(np.concatenate(list(rows.values())))
-        z = latent(module, data, indices=used, batch_size=batch_size)
+        z, _ = latent_moments(module, data, indices=used, batch_size=batch_size)
         rows = {key: without_outliers(found, z[np.searchsorted(used, found)]) for key, found in rows.items()}
     made = {}
 

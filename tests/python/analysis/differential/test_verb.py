@@ -12,7 +12,9 @@ from known import LEVEL, SIZES, Known, known_cells, log2_ratio, opened
 from scipy import stats
 
 from latome.analysis.differential import Comparison, comparisons_of, differential_expression, pools
+from latome.analysis.latent import latent_moments
 from latome.backend import torch
+from latome.data.minified import minify
 from latome.data.registry import Columns, open_data
 from latome.data.simulate import simulate
 from latome.errors import QueryError, SettingError
@@ -254,23 +256,27 @@ def test_statistics_follow_the_counts(model):
     assert list(other.obs) == list(adata.obs)
 
 
-def without_counts(data):
-    """The same data as if they were minified; its module needs no counts, only covariates."""
-    data.has_counts = False
-    return data
-
-
-def test_data_without_counts():
-    adata = known_cells()
-    made = comparisons_of(adata.obs, "type", "a", "b")
-    found = differential_expression(Known(), without_counts(opened(adata)), made, **TOLD)
-    statistics = ["pct_1", "pct_2", "mean_1", "mean_2", "norm_mean_1", "norm_mean_2"]
-    assert list(found) == COLUMNS and found[statistics].isna().all(axis=None)
-    assert first_gene(found).lfc_mean == pytest.approx(log2_ratio(2.0, 0.0), abs=1e-4)
-    with pytest.raises(QueryError, match="pseudocount needs counts") as caught:
-        differential_expression(Known(), without_counts(opened(adata)), made)
-    assert caught.value.hint
-    differential_expression(Known(), without_counts(opened(adata)), made, mode="vanilla")
+@pytest.mark.parametrize("with_counts", [False, True])
+def test_minified_data(model, with_counts):
+    """The stored posterior gives the same draws; without counts there are no statistics, and nothing to estimate."""
+    adata, data, trained_fit = model
+    made = comparisons_of(adata.obs, "cell_type", "type_1", "type_2")
+    small = minify(adata, *latent_moments(trained_fit.module, data), data.totals, with_counts)
+    small = open_data(small, registry=trained_fit.registry)
+    for options in (TOLD, {"mode": "vanilla"}):
+        tables = []
+        for one in (data, small):
+            torch.manual_seed(0)
+            tables.append(differential_expression(trained_fit.module, one, made, **options))
+        statistics = ["pct_1", "pct_2", "mean_1", "mean_2", "norm_mean_1", "norm_mean_2"]
+        if not with_counts:
+            assert list(tables[1]) == list(tables[0]) and tables[1][statistics].isna().all(axis=None)
+            tables = [table.drop(columns=statistics) for table in tables]
+        pd.testing.assert_frame_equal(*tables, rtol=1e-3, atol=1e-3)
+    if not with_counts:
+        with pytest.raises(QueryError, match="pseudocount needs counts") as caught:
+            differential_expression(trained_fit.module, small, made)
+        assert caught.value.hint
 
 
 def test_credible_levels():
