@@ -98,7 +98,7 @@ BLOCK <- 2^19                                  # values of a block: 4 MB, small 
 dense_expression <- function(asked, genes, how, seed, call) {
   values <- matrix(0, length(genes), length(asked$cells), dimnames = list(genes, asked$cells))
   how$batch_size <- as.integer(min(1024, max(32, BLOCK / length(asked$fit$genes))))
-  blocks <- open_blocks(asked, how, seed, call)
+  blocks <- open_blocks(asked, "expression_blocks", how, seed, "Decoding", call)
   on.exit(blocks$close())
   while (!is.null(block <- blocks$get())) {
     values[, block$start:block$stop] <- block$values
@@ -109,7 +109,8 @@ dense_expression <- function(asked, genes, how, seed, call) {
 #' The same where small values are zero: blocks of dgCMatrix.
 #' @noRd
 sparse_expression <- function(asked, genes, how, where, call) {
-  blocks <- open_blocks(asked, c(how, list(smallest = where$smallest)), where$seed, call)
+  blocks <- open_blocks(asked, "expression_blocks", c(how, list(smallest = where$smallest)), where$seed, "Decoding",
+    call)
   on.exit(blocks$close())
   parts <- list()
   while (!is.null(block <- blocks$get())) {
@@ -121,7 +122,7 @@ sparse_expression <- function(asked, genes, how, where, call) {
 #' On disk: the engine writes block by block, and the file appears when it is complete.
 #' @noRd
 filed_expression <- function(asked, genes, how, where, call) {
-  blocks <- open_blocks(asked, c(how, list(file = where$file)), where$seed, call)
+  blocks <- open_blocks(asked, "expression_blocks", c(how, list(file = where$file)), where$seed, "Decoding", call)
   on.exit(blocks$close())
   while (!is.null(blocks$get())) NULL
   if (!rlang::is_installed("HDF5Array")) {              # not among the suggested packages: it brings a library of HDF5
@@ -141,42 +142,6 @@ sampled_expression <- function(asked, genes, how, seed, call) {
     return(values)
   }
   name_genes(values, genes)
-}
-
-#' Blocks of expression, one request each: R shows how far it is, and an interrupt ends between two.
-#'
-#' @return list of two functions: get() the next block (start, stop and values), NULL at the end; close()
-#' @noRd
-open_blocks <- function(asked, how, seed, call) {
-  work <- ask(asked, "expression_blocks", how, seed, call, keep = "work")$work
-  bar <- query_bar("Decoding", length(asked$cells))
-  list(
-    get = function() {
-      block <- request("next_block", work, call = call)
-      if (is.null(block$stop)) {
-        return(NULL)
-      }
-      bar(block$stop)
-      block
-    },
-    close = function() {
-      bar(NULL)
-      request("close", work, call = call)
-    }
-  )
-}
-
-#' A bar for a query that takes more than two seconds, where the line can be rewritten: bar(done), and bar(NULL)
-#' at the end.
-#' @noRd
-query_bar <- function(title, total) {
-  if (!cli::is_dynamic_tty()) {
-    return(function(done) invisible())
-  }
-  bar <- cli::cli_progress_bar(title, total = total, .envir = environment(), .auto_close = FALSE)
-  function(done) {
-    if (is.null(done)) cli::cli_progress_done(id = bar) else cli::cli_progress_update(id = bar, set = done)
-  }
 }
 
 #' Options of importance weights; the engine knows which there are.

@@ -27,7 +27,7 @@ elbo <- function(x, model = NULL, return_mean = TRUE, ..., cells = NULL, seed = 
                  coldata = NULL, allow_noninteger = FALSE) {
   check_no_dots(..., known = names(formals(elbo)))
   call <- rlang::current_env()
-  measure(x, model, "elbo", check_flag(return_mean), list(), check_seed(seed), cells,
+  measure(x, model, "elbo", check_flag(return_mean), check_seed(seed), cells,
     counts_in(assay, layer, coldata, allow_noninteger), call)
 }
 
@@ -37,7 +37,7 @@ reconstruction_error <- function(x, model = NULL, return_mean = TRUE, ..., cells
                                  layer = NULL, coldata = NULL, allow_noninteger = FALSE) {
   check_no_dots(..., known = names(formals(reconstruction_error)))
   call <- rlang::current_env()
-  measure(x, model, "reconstruction_error", check_flag(return_mean), list(), check_seed(seed), cells,
+  measure(x, model, "reconstruction_error", check_flag(return_mean), check_seed(seed), cells,
     counts_in(assay, layer, coldata, allow_noninteger), call)
 }
 
@@ -50,14 +50,27 @@ marginal_likelihood <- function(x, model = NULL, n_samples = 1000L, return_mean 
   check_no_dots(..., known = names(formals(marginal_likelihood)))
   call <- rlang::current_env()
   how <- list(n_mc_samples = check_whole_number(n_samples, ge = 1))
-  measure(x, model, "marginal_likelihood", check_flag(return_mean), how, check_seed(seed), cells,
-    counts_in(assay, layer, coldata, allow_noninteger), call)
+  check_flag(return_mean)
+  seed <- check_seed(seed)
+  asked <- open_explained(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
+  values <- stats::setNames(numeric(length(asked$cells)), asked$cells)
+  blocks <- open_blocks(asked, "marginal_blocks", how, seed, "Estimating", call)
+  on.exit(blocks$close())
+  while (!is.null(block <- blocks$get())) {
+    values[block$start:block$stop] <- block$values
+  }
+  if (return_mean) mean(values) else values
+}
+
+open_explained <- function(x, model, cells, source, call) {
+  asked <- open_query(x, model, cells, source, call)
+  check_counts_there(asked, "The likelihood", "Give the object with its counts.", call)
+  asked
 }
 
 #' @noRd
-measure <- function(x, model, verb, return_mean, how, seed, cells, source, call) {
-  asked <- open_query(x, model, cells, source, call)
-  check_counts_there(asked, "The likelihood", "Give the object with its counts.", call)
-  values <- as.vector(ask(asked, verb, c(how, list(return_mean = return_mean)), seed, call)$value)
+measure <- function(x, model, verb, return_mean, seed, cells, source, call) {
+  asked <- open_explained(x, model, cells, source, call)
+  values <- as.vector(ask(asked, verb, list(return_mean = return_mean), seed, call)$value)
   if (return_mean) values else stats::setNames(values, asked$cells)
 }

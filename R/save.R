@@ -36,13 +36,14 @@ load_model <- function(path) {
 }
 
 #' @rdname save_model
-#' @param dir a folder that scvi-tools saved (it holds `model.pt`). Nothing in
+#' @param dir a folder that scvi-tools saved (it holds `model.pt`, or before version
+#'   0.15 `model_params.pt` and two files beside it). Nothing in
 #'   it is executed: the file is read through a list of allowed types.
 #' @export
 read_scvi_tools <- function(dir) {
   call <- rlang::current_env()
   check_string(dir)
-  if (dir.exists(dir) && !length(list.files(dir, "model\\.pt$"))) {
+  if (dir.exists(dir) && !length(list.files(dir, "model(_params)?\\.pt$"))) {
     abort_latome(paste0("The folder '", dir, "' holds no model of scvi-tools (model.pt)."),
       if (file.exists(file.path(dir, "model.json"))) "It holds a model of latome: use load_model()." else "",
       kind = "ArchiveError", field = "dir", call = call)

@@ -83,7 +83,7 @@ put_assay.Seurat <- function(object, values, name, call = rlang::caller_env()) {
   made <- SeuratObject::CreateAssayObject(data = values)
   object@assays[[name]] <- NULL                # replacing one by another of other size makes Seurat 5 warn
   SeuratObject::Key(made) <- free_key(object, name)
-  if (is_seurat5()) SeuratObject::Misc(made, "calcN") <- FALSE         # it has no counts to count
+  if (is_seurat5()) made@misc$calcN <- FALSE                            # it has no counts to count
   object[[name]] <- made
   object
 }

@@ -65,7 +65,6 @@ def engine(verb, model, seed=0, **options):
 NUMBERS = {  # verb of the bridge: (options, what the engine says)
     "elbo": ({}, lambda m: engine(elbo, m)),
     "reconstruction_error": ({}, lambda m: engine(reconstruction_error, m)["reconstruction_loss"]),
-    "marginal_likelihood": ({"n_mc_samples": 20}, lambda m: engine(marginal_likelihood, m, n_mc_samples=20)),
 }
 
 
@@ -98,6 +97,15 @@ def drain(work):
         assert block["ok"], block
         blocks.append(block)
     return blocks
+
+
+def test_the_marginal_likelihood_comes_in_blocks_of_cells(model, data):
+    blocks = drain(ask("marginal_blocks", model, data, n_mc_samples=500)["work"])
+    assert [(block["start"], block["stop"]) for block in blocks] == [(1, 64), (65, 90)]
+    found = np.concatenate([block["values"] for block in blocks])
+    np.testing.assert_allclose(found, engine(marginal_likelihood, model, n_mc_samples=500, return_mean=False), atol=0.5)
+    again = drain(ask("marginal_blocks", model, data, n_mc_samples=500)["work"])
+    np.testing.assert_array_equal(np.concatenate([block["values"] for block in again]), found)
 
 
 @pytest.mark.parametrize("asked", [
@@ -259,5 +267,6 @@ def test_the_engines_warnings_come_as_values_and_those_of_others_do_not(model, d
 
     monkeypatch.setattr(bridge.questions, "elbo_terms", warning)
     assert ask("elbo", model, data)["warnings"] == []
+    monkeypatch.setattr("latome.analysis.importance.effective_size", lambda weights: 1.0)
     answer = ask("normalized_expression", model, data, n_samples_overall=5, weights="importance")
     assert len(answer["warnings"]) == 1 and "Importance weights" in answer["warnings"][0]

@@ -39,3 +39,33 @@ test_that("what others wrote is not replaced, what we wrote is", {
   expect_error(add_normalized_expression(small_counts(), model = trained()), "into a Seurat object or a SingleCell.*not a dgCMatrix",
     class = "latome_FieldError")
 })
+
+test_that("an assay may stay on disk", {
+  skip_without_engine()
+  sce <- run_scvi(small_sce(), batch = "donor", training = quick(), verbose = FALSE)
+  file <- withr::local_tempfile(fileext = ".h5")
+  if (!rlang::is_installed("HDF5Array")) {
+    expect_error(add_normalized_expression(sce, file = file), "needs the package HDF5Array", class = "latome_SettingError")
+  } else {
+    stored <- add_normalized_expression(sce, file = file, verbose = FALSE)
+    expect_s4_class(SummarizedExperiment::assay(stored, "scvi_expression"), "DelayedMatrix")
+    expect_equal(as.matrix(SummarizedExperiment::assay(stored, "scvi_expression")), normalized_expression(sce), tolerance = 1e-5)
+  }
+  object <- run_scvi(small_seurat(), training = quick(), verbose = FALSE)
+  expect_error(add_normalized_expression(object, file = file), "holds its assays in memory", class = "latome_SettingError")
+})
+
+test_that("the call is logged with plain values, and defaults come from the model's name", {
+  skip_without_engine()
+  object <- run_scvi(small_seurat(), batch = "donor", name = "fit1", training = quick(), verbose = FALSE)
+  expect_message(object <- add_normalized_expression(object, c("gene2", "gene1"), transform_batch = "a", library_size = 1e4),
+    "Sets: assay \"fit1_expression\"")
+  expect_equal(as.matrix(SeuratObject::GetAssayData(object, assay = "fit1_expression")),
+    normalized_expression(object, features = c("gene2", "gene1"), transform_batch = "a", library_size = 1e4), tolerance = 1e-6)
+  command <- object@commands[["add_normalized_expression.fit1_expression"]]
+  expect_equal(command@params[c("model", "transform_batch")], list(model = "fit1", transform_batch = "a"))
+  expect_error(add_normalized_expression(object, assay = "fit1"), "a reduction 'fit1' already.*fit1_expression",
+    class = "latome_SettingError")
+  expect_error(add_normalized_expression(object, n_samples_overall = 3), "Unknown argument 'n_samples_overall'")
+  expect_error(add_normalized_expression(object, "gene1", "x", NULL, 3), "1 argument too many without a name")
+})

@@ -1,45 +1,13 @@
 """Draws of the latents, and what they decode to: tile by tile, so that memory holds one block beside the result."""
 
-from contextlib import contextmanager
-
 import numpy as np
 
 from latome.analysis.decoding import decode, moved
-from latome.analysis.sweep import ELEMENTS, rows_of, sweep
+from latome.analysis.sweep import ELEMENTS, asking, sweep
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
-from latome.errors import QueryError
-from latome.protocol.settings import check_setting
 
-__all__ = ["asking", "cells_at_once", "decoded", "draw_at", "encoded", "pooled_draws", "some_rows", "tiles"]
-
-
-@contextmanager
-def asking(module):
-    """Inside, the module is in evaluation mode and nothing is recorded for gradients."""
-    was_training = module.training
-    if was_training:                                   # walking through all parts costs as much as a small minibatch
-        module.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if was_training:
-            module.train()
-
-
-def cells_at_once(data, batch_size=None):
-    """Cells of a minibatch: as asked for, or as many as keep a dense array of all genes within some megabytes."""
-    batch_size = check_setting("batch_size", batch_size, int | None, {"ge": 1})
-    return batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
-
-
-def some_rows(data, indices):
-    """(n,) int64 rows from None, a mask or row numbers; QueryError where there are none."""
-    rows = rows_of(data, indices)
-    if not len(rows):
-        raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
-    return rows
+__all__ = ["decoded", "draw_at", "encoded", "pooled_draws", "tiles"]
 
 
 def tiles(module, data, ask, *, rows, size, codes=(None,), n_samples=1, draw="sample"):

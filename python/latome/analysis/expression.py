@@ -12,10 +12,11 @@ from typing import Literal
 import numpy as np
 
 from latome.analysis.decoding import batch_codes, gene_places
-from latome.analysis.draws import asking, cells_at_once, decoded, pooled_draws, some_rows, tiles
+from latome.analysis.draws import decoded, pooled_draws, tiles
 from latome.analysis.expression_file import ExpressionFile
 from latome.analysis.importance import ImportanceOptions, weighted_draws
 from latome.analysis.results import SparseRows, refuse_large
+from latome.analysis.sweep import asking, cells_at_once, some_rows
 from latome.backend import torch
 from latome.data.minibatches import covariates_of
 from latome.errors import QueryError, SettingError

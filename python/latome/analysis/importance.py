@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from latome.analysis.draws import asking, encoded
+from latome.analysis.draws import encoded
 from latome.analysis.likelihood import marginal_likelihood
 from latome.analysis.pairwise import log_likelihoods
-from latome.analysis.sweep import ELEMENTS
+from latome.analysis.sweep import ELEMENTS, asking
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
 from latome.protocol.settings import Settings, setting

@@ -7,9 +7,9 @@ import numpy as np
 
 from latome.analysis.correlation import Pearson, Spearman
 from latome.analysis.decoding import batch_codes, gene_places
-from latome.analysis.draws import cells_at_once, some_rows, tiles
+from latome.analysis.draws import tiles
 from latome.analysis.results import SparseRows, refuse_large
-from latome.analysis.sweep import sweep
+from latome.analysis.sweep import cells_at_once, some_rows, sweep
 from latome.backend import torch
 from latome.distributions import NormalCounts, Poisson, ZeroInflatedNegativeBinomial
 from latome.errors import QueryError

@@ -1,5 +1,7 @@
 """The only inference loop: a query of one minibatch, applied to all cells in their order."""
 
+from contextlib import contextmanager
+
 import numpy as np
 
 from latome.backend import torch
@@ -7,7 +9,7 @@ from latome.data.minibatches import Minibatches
 from latome.errors import QueryError
 from latome.protocol.settings import check_setting
 
-__all__ = ["rows_of", "sweep"]
+__all__ = ["asking", "cells_at_once", "rows_of", "some_rows", "sweep"]
 
 ELEMENTS = 1 << 22                                     # of a dense (m, g) array: 16 MB
 
@@ -31,7 +33,34 @@ def rows_of(data, indices):
     return indices.astype(np.int64)
 
 
-@torch.inference_mode()
+@contextmanager
+def asking(module):
+    """Inside, the module is in evaluation mode and nothing is recorded for gradients."""
+    was_training = module.training
+    if was_training:                                   # walking through all parts costs as much as a small minibatch
+        module.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        if was_training:
+            module.train()
+
+
+def cells_at_once(data, batch_size=None):
+    """Cells of a minibatch: as asked for, or as many as keep a dense array of all genes within some megabytes."""
+    batch_size = check_setting("batch_size", batch_size, int | None, {"ge": 1})
+    return batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
+
+
+def some_rows(data, indices):
+    """(n,) int64 rows from None, a mask or row numbers; QueryError where there are none."""
+    rows = rows_of(data, indices)
+    if not len(rows):
+        raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
+    return rows
+
+
 def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu"):
     """Apply `query(cells) -> {name: (m, ...) tensor}` to minibatches in evaluation mode.
 
@@ -39,13 +68,8 @@ def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu"):
 
     Returns {name: (n, ...) numpy array}, rows in the order of `indices`.
     """
-    rows = rows_of(data, indices)
-    if not len(rows):
-        raise QueryError("indices", problem="No cells are left to ask about.", hint="Check the selection of cells.")
-    batch_size = check_setting("batch_size", batch_size, int | None, {"ge": 1})
-    batch_size = batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
-    was_training = module.training
-    module.eval()
-    parts = [query(cells) for cells in Minibatches(data, rows, batch_size, device)]
-    module.train(was_training)
+    rows = some_rows(data, indices)
+    size = cells_at_once(data, batch_size)
+    with asking(module):
+        parts = [query(cells) for cells in Minibatches(data, rows, size, device)]
     return {name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]}

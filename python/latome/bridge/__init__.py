@@ -4,11 +4,12 @@ A model crosses as two things: `document`, a JSON text, and `weights`, safetenso
 them, an AnnData made by `anndata`, a dict of `options` and a seed.
 """
 
+from latome.bridge.blocks import close, next_block
 from latome.bridge.criticism import predictive_check
 from latome.bridge.density import aggregated_posterior, differential_abundance
 from latome.bridge.differential import differential_expression
 from latome.bridge.engine import anndata, select_genes, status
-from latome.bridge.expression import close, expression_blocks, next_block, normalized_expression
+from latome.bridge.expression import expression_blocks, normalized_expression
 from latome.bridge.files import describe, read_model, write_model
 from latome.bridge.predictive import (
     feature_correlation,
@@ -21,7 +22,7 @@ from latome.bridge.questions import (
     elbo,
     latent,
     latent_moments,
-    marginal_likelihood,
+    marginal_blocks,
     reconstruction_error,
 )
 from latome.bridge.training import advance, finish, start
@@ -29,5 +30,5 @@ from latome.bridge.training import advance, finish, start
 __all__ = ["advance", "aggregated_posterior", "anndata", "batch_representation", "close", "describe",
            "differential_abundance", "differential_expression", "elbo", "expression_blocks", "feature_correlation",
            "finish", "latent", "latent_library_size", "latent_moments", "likelihood_parameters",
-           "marginal_likelihood", "next_block", "normalized_expression", "posterior_samples", "predictive_check",
+           "marginal_blocks", "next_block", "normalized_expression", "posterior_samples", "predictive_check",
            "read_model", "reconstruction_error", "select_genes", "start", "status", "write_model"]

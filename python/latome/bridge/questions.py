@@ -6,10 +6,14 @@ from latome.analysis.latent import latent as latent_of
 from latome.analysis.latent import latent_moments as moments_of
 from latome.analysis.likelihood import elbo_terms
 from latome.analysis.likelihood import marginal_likelihood as marginal_of
-from latome.bridge.answers import answers, doubts, opened, unpacked
+from latome.bridge.answers import answers, asked, doubts, opened, unpacked
+from latome.bridge.blocks import Blocks
+from latome.data.minibatches import minibatch_bounds
 from latome.errors import QueryError
 
-__all__ = ["batch_representation", "elbo", "latent", "latent_moments", "marginal_likelihood", "reconstruction_error"]
+__all__ = ["batch_representation", "elbo", "latent", "latent_moments", "marginal_blocks", "reconstruction_error"]
+
+BLOCK = 64                                             # cells whose marginal likelihood is estimated together
 
 
 @answers
@@ -51,11 +55,17 @@ def terms(document, weights, data, options, seed, signs):
 
 
 @answers
-def marginal_likelihood(document, weights, data, options=None, seed=0):
-    """log p(x) by importance sampling, in nats: the mean over cells, or (n,)."""
-    with opened(document, weights, data, seed) as (fit, dataset):
-        value = marginal_of(fit.module, dataset, **dict(options or {}))
-        return {"value": value, "warnings": doubts(fit)}
+def marginal_blocks(document, weights, data, options=None, seed=0):
+    """log p(x) of each cell by importance sampling, in nats, ready to be asked for by `next_block`: (m,)."""
+    fit, dataset = asked(document, weights, data)
+    options = dict(options or {})
+
+    def blocks():
+        for start, stop in minibatch_bounds(dataset.n_cells, BLOCK):
+            rows = np.arange(start, stop)
+            yield start, stop, marginal_of(fit.module, dataset, indices=rows, return_mean=False, **options)
+
+    return {"work": Blocks(blocks(), lambda start, values: {"values": values}, seed), "warnings": doubts(fit)}
 
 
 @answers

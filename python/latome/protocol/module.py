@@ -75,8 +75,8 @@ class Module(torch.nn.Module, ABC):
             return self.inference(cells)
         mean, wanted = cells["stored_z_mean"], self.settings.n_latent
         if mean.shape[1] != wanted:
-            raise QueryError("adata", problem=f"The minified data hold latents of {mean.shape[1]} dimensions; the model "
-                             f"has {wanted}.", hint="They were minified with another model: load that one.")
+            raise QueryError("adata", problem=f"The minified data hold latents of {mean.shape[1]} dimensions; "
+                             f"the model has {wanted}.", hint="They were minified with another model: load that one.")
         return {"z": self.latent_family(mean, cells["stored_z_variance"])}
 
     def prepare(self, data, rows):

@@ -129,7 +129,7 @@ def test_a_cell_of_its_own_posterior_alone_looks_abundant():
     rng = np.random.default_rng(0)
     z, variance = rng.normal(size=(200, 5)).astype("f4"), np.full((200, 5), 0.1, "f4")
     data = dataclasses.replace(opened(small_data(200)), stored={"z": (z, variance)})
-    fit, own = untrained(data), rng.random(200) < 0.5
+    fit, own = untrained(data, ScviSettings(n_latent=5)), rng.random(200) < 0.5
     names = np.where(own, "yes", "no")
     lead = {}
     for leave_one_out in (False, True):

@@ -199,7 +199,7 @@ def test_a_pool_of_draws_holds_some_of_each_cell(monkeypatch):
     fit, data = certain(CERTAIN, 0.5)
     found = drawn(fit, data, n_samples_overall=50)
     rows, times = np.unique(found, axis=0, return_counts=True)
-    assert 25 <= len(rows) < 50 and times.max() > 1
+    assert 26 <= len(rows) <= 41 and times.max() > 1                    # 34 are expected of 60, 50 were there no pool
     encoded, posterior = [], fit.module.posterior
     monkeypatch.setattr(fit.module, "posterior", lambda cells: encoded.append(len(cells["index"])) or posterior(cells))
     drawn(fit, data, n_samples_overall=3, batch_size=5)
@@ -319,7 +319,7 @@ def test_files_that_cannot_be(fit, data, tmp_path, path, dataset, problem):
 
 def test_small_values_can_be_left_out(fit, data):
     whole = drawn(fit, data, library_size=1e4, n_samples=2, batch_size=13)
-    smallest = float(np.median(whole))
+    smallest = float(np.sort(whole, axis=None)[1350])                   # a value that occurs is not below itself
     torch.manual_seed(0)
     found = sparse_expression(fit.module, data, smallest=smallest, library_size=1e4, n_samples=2, batch_size=13)
     assert sp.issparse(found) and found.format == "csr" and found.dtype == np.float32 and found.has_canonical_format

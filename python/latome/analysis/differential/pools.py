@@ -12,8 +12,9 @@ import numpy as np
 
 from latome.analysis.decoding import decode, moved
 from latome.analysis.differential.partition import allot, partition
-from latome.analysis.draws import asking, cells_at_once, draw_at, encoded
+from latome.analysis.draws import draw_at, encoded
 from latome.analysis.expression import normalized_expression
+from latome.analysis.sweep import asking, cells_at_once
 from latome.backend import torch
 from latome.data.minibatches import covariates_of
 

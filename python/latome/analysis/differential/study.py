@@ -123,6 +123,7 @@ class _Passes:
         arrays = []
         for fill in self.pools.fill:
             arrays.append(fill(genes))
+            arrays[-1].flags.writeable = False         # shared by comparisons: no function may change it
             self._step()
         if len(self.tiles) == 1:
             self.kept = arrays

@@ -201,6 +201,16 @@ def test_planted_effects_are_found(model):
         assert (called & ~changed).sum() <= 0.06 * called.sum() and (called & changed).sum() > 0.5 * changed.sum()
 
 
+def test_nothing_is_found_between_halves_of_a_type(model):
+    adata, data, trained_fit = model
+    rng = np.random.default_rng(0)
+    for kind in adata.obs["cell_type"].cat.categories:
+        rows = rng.permutation(np.flatnonzero(adata.obs["cell_type"] == kind))
+        halves = Comparison("one half", "the other", *map(np.sort, np.array_split(rows, 2)))
+        found = differential_expression(trained_fit.module, data, [halves])
+        assert not found["is_de"].any() and found["prob_de"].max() < 0.7 and found["lfc_median"].abs().max() < 0.25
+
+
 def test_estimated_delta_and_pseudocounts(model):
     adata, data, trained_fit = model
     made = comparisons_of(adata.obs, "cell_type", group1=["type_1", "type_2"], group2="type_3")

@@ -1,0 +1,40 @@
+# Answers that come in blocks of cells.
+
+#' Blocks of an answer, one request each: R shows how far it is, and an interrupt ends between two.
+#'
+#' @param verb function of the bridge that makes them
+#' @param title what is done, for the bar
+#'
+#' @return list of two functions: get() the next block (start, stop and values), NULL at the end; close()
+#' @noRd
+open_blocks <- function(asked, verb, how, seed, title, call) {
+  work <- ask(asked, verb, how, seed, call, keep = "work")$work
+  bar <- query_bar(title, length(asked$cells))
+  list(
+    get = function() {
+      block <- request("next_block", work, call = call)
+      if (is.null(block$stop)) {
+        return(NULL)
+      }
+      bar(block$stop)
+      block
+    },
+    close = function() {
+      bar(NULL)
+      request("close", work, call = call)
+    }
+  )
+}
+
+#' A bar for a query that takes more than two seconds, where the line can be rewritten: bar(done), and bar(NULL)
+#' at the end.
+#' @noRd
+query_bar <- function(title, total) {
+  if (!cli::is_dynamic_tty()) {
+    return(function(done) invisible())
+  }
+  bar <- cli::cli_progress_bar(title, total = total, .envir = environment(), .auto_close = FALSE)
+  function(done) {
+    if (is.null(done)) cli::cli_progress_done(id = bar) else cli::cli_progress_update(id = bar, set = done)
+  }
+}
