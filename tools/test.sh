@@ -18,9 +18,12 @@ step() {
 }
 
 run_pytest() {
-  local log="$BUILD/pytest.log"
-  "$VENV/bin/python" -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider -q -rs tests/python 2>&1 | tee "$log"
+  local log="$BUILD/pytest.log" failed=0
+  # a step is called in a condition, where the shell does not stop by itself: the status must be carried to the end
+  "$VENV/bin/python" -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider -q -rs tests/python 2>&1 |
+    tee "$log" || failed=1
   sed -n 's/^SKIPPED /pytest: /p' "$log" >>"$skipped"
+  return "$failed"
 }
 
 # Errors and warnings of R CMD check fail; so does a test that would be skipped for want of the engine.

@@ -102,10 +102,10 @@ def drain(work):
 def test_the_marginal_likelihood_comes_in_blocks_of_cells(model, data):
     blocks = drain(ask("marginal_blocks", model, data, n_mc_samples=500)["work"])
     assert [(block["start"], block["stop"]) for block in blocks] == [(1, 64), (65, 90)]
+    first = engine(marginal_likelihood, model, n_mc_samples=500, return_mean=False, indices=np.arange(64))
+    np.testing.assert_allclose(blocks[0]["values"], first, rtol=1e-6)
     found = np.concatenate([block["values"] for block in blocks])
-    np.testing.assert_allclose(found, engine(marginal_likelihood, model, n_mc_samples=500, return_mean=False), atol=0.5)
-    again = drain(ask("marginal_blocks", model, data, n_mc_samples=500)["work"])
-    np.testing.assert_array_equal(np.concatenate([block["values"] for block in again]), found)
+    assert found.mean() == pytest.approx(engine(marginal_likelihood, model, n_mc_samples=500), abs=0.3)
 
 
 @pytest.mark.parametrize("asked", [
