@@ -1,4 +1,4 @@
-# Answers that come in blocks of cells.
+# Answers that take their time: in blocks of cells, or in steps. R asks for one after the other.
 
 #' Blocks of an answer, one request each: R shows how far it is, and an interrupt ends between two.
 #'
@@ -24,6 +24,27 @@ open_blocks <- function(asked, verb, how, seed, title, call) {
       request("close", work, call = call)
     }
   )
+}
+
+#' An answer that the engine works on in steps: R shows how far it is, and an interrupt ends between two.
+#'
+#' @param verb function of the bridge that makes the work
+#' @return the answer
+#' @noRd
+ask_in_steps <- function(asked, verb, how, seed, title, call) {
+  work <- ask(asked, verb, how, seed, call, keep = "work")$work
+  bar <- NULL
+  on.exit({
+    if (!is.null(bar)) bar(NULL)
+    request("close", work, call = call)
+  })
+  repeat {
+    reply <- request("proceed", work, 0.1, call = call)
+    if (reply$finished) break
+    if (is.null(bar)) bar <- query_bar(title, reply$total)
+    bar(reply$done)
+  }
+  reply
 }
 
 #' A bar for a query that takes more than two seconds, where the line can be rewritten: bar(done), and bar(NULL)

@@ -9,7 +9,7 @@ compare <- function(asked, sets, how, seed, call) {
   how$comparisons <- lapply(sets, function(set) {
     list(group1 = set$group1, group2 = set$group2, rows1 = as_numpy(set$rows1 - 1L), rows2 = as_numpy(set$rows2 - 1L))
   })
-  table <- as_table(ask(asked, "differential_expression", how, seed, call)$table)
+  table <- as_table(ask_in_steps(asked, "differential_expression", how, seed, "Comparing", call)$table)
   first <- intersect(DE_COLUMNS, names(table))
   table <- table[c(first, setdiff(names(table), c(first, "comparison")))]
   attr(table, "delta") <- how$delta

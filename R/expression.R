@@ -136,7 +136,7 @@ filed_expression <- function(asked, genes, how, where, call) {
 #' Samples that are kept apart: an array, or draws from all cells together.
 #' @noRd
 sampled_expression <- function(asked, genes, how, seed, call) {
-  values <- ask(asked, "normalized_expression", how, seed, call)$values
+  values <- ask_in_steps(asked, "normalized_expression", how, seed, "Decoding", call)$values
   if (is.null(how$n_samples_overall)) {
     dimnames(values) <- list(genes, asked$cells, NULL)
     return(values)

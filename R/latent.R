@@ -16,7 +16,8 @@
 #' @param assay,layer where the counts are; by default where they were for
 #'   training, if `x` has it.
 #' @param coldata for a matrix: a data.frame of the covariates, rows named by cell.
-#' @param allow_noninteger accept counts that are not whole numbers.
+#' @param allow_noninteger accept counts that are not whole numbers; a model that was
+#'   trained on such counts accepts them anyway.
 #' @return A matrix of cells x latent dimensions, rows named by cell.
 #' @export
 #' @examplesIf latome_available()

@@ -37,13 +37,19 @@ open_query <- function(x, model, cells, source, call) {
     places <- match_cells(cells, colnames(held$counts), "cells", call)
     held[c("counts", "coldata")] <- list(held$counts[, places, drop = FALSE], held$coldata[places, , drop = FALSE])
   }
-  check_values(held, source$allow_noninteger, call)
+  check_values(held, source$allow_noninteger || takes_fractions(fit), call)
   check_empty_cells(held, fit$genes, call)
   columns <- code_columns(held$coldata, model_columns(fit, held$coldata), training = FALSE, call = call)
   list(
     fit = fit, weights = model_weights(fit, call), cells = colnames(held$counts), places = places,
     coldata = held$coldata, where = held$where, stored = FALSE, data = to_anndata(held$counts, columns, call)
   )
+}
+
+#' Whether a model was trained on values that are not whole numbers.
+#' @noRd
+takes_fractions <- function(fit) {
+  isTRUE(fit$source$allow_noninteger) || identical(fit$settings$gene_likelihood, "normal")
 }
 
 #' The columns that a model needs; labels only where they are there.

@@ -23,7 +23,7 @@ run_model <- function(kind, object, settings, arguments, call = rlang::caller_en
   data <- to_anndata(take_genes(cells$counts, genes), columns, call)
   trained <- train(kind, data, settings, arguments, call)
   latent <- name_latent(trained$latent, colnames(cells$counts))
-  fit <- new_model(trained, source = cells[c("assay", "layer")])
+  fit <- new_model(trained, source = c(cells[c("assay", "layer")], arguments["allow_noninteger"]))
   store(object, fit, latent, paste0("run_", kind), c(arguments, settings), call)
 }
 

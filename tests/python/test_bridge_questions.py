@@ -1,5 +1,9 @@
 """Questions over the border: what R is told is what the engine says, seeded, in R's layout; and errors are values."""
 
+import signal
+import threading
+import time
+
 import h5py
 import numpy as np
 import pytest
@@ -14,6 +18,7 @@ from latome.analysis.expression import normalized_expression
 from latome.analysis.latent import latent_moments
 from latome.analysis.likelihood import elbo, elbo_terms, marginal_likelihood, reconstruction_error
 from latome.backend import torch
+from latome.bridge.steps import Steps
 from latome.fit import fit
 from latome.io import archive
 from latome.modules.scvi import ScviSettings
@@ -161,12 +166,23 @@ def test_an_interrupt_within_a_block_is_a_value(model, data, monkeypatch):
     assert bridge.next_block(work)["kind"] == "Interrupt" and bridge.close(work)["ok"]
 
 
+def done(work, seconds=10.0):
+    """What work comes to, and the steps that it told."""
+    told = []
+    while not (answer := bridge.proceed(work, seconds))["finished"]:
+        assert answer["ok"], answer
+        told.append((answer["done"], answer["total"]))
+    assert bridge.close(work)["ok"]
+    return answer, told
+
+
 def test_samples_that_are_kept_apart(model, data):
-    found = ask("normalized_expression", model, data, n_samples=3, return_mean=False, genes=GENES)["values"]
+    asked = {"n_samples": 3, "return_mean": False, "genes": GENES}
+    found = done(ask("normalized_expression", model, data, **asked)["work"])[0]["values"]
     expected = engine(normalized_expression, model, n_samples=3, return_mean=False, genes=GENES)
     assert found.shape == (3, 90, 3) and found.flags.f_contiguous                      # genes x cells x samples
     np.testing.assert_allclose(found, expected.transpose(2, 1, 0), rtol=1e-6)
-    overall = ask("normalized_expression", model, data, n_samples_overall=7)["values"]
+    overall = done(ask("normalized_expression", model, data, n_samples_overall=7)["work"])[0]["values"]
     np.testing.assert_allclose(overall, engine(normalized_expression, model, n_samples_overall=7).T, rtol=1e-6)
 
 
@@ -225,13 +241,50 @@ def test_differential_expression_is_a_table_in_columns(model, data):
     comparisons = comparisons_of(data.obs, groupby="cell_type")
     sent = [{"group1": one.group1, "group2": one.group2, "rows1": one.rows1.astype(np.int32),
              "rows2": one.rows2.astype(np.int32)} for one in comparisons]
-    found = ask("differential_expression", model, data, comparisons=sent, n_samples_overall=200)["table"]
+    asked = {"comparisons": sent, "n_samples_overall": 200}
+    answer, told = done(ask("differential_expression", model, data, **asked)["work"], seconds=0.0)
+    found = answer["table"]
+    assert [step for step, _ in told] == list(range(1, told[-1][1] + 1)) and len(told) > len(comparisons)
+    again, told = done(ask("differential_expression", model, data, **asked)["work"])
+    assert told == [] and all(list(again["table"][name]) == list(found[name]) for name in found)   # in one go
     expected = engine(lambda module, dataset: differential_expression(
         module, dataset, comparisons, n_samples_overall=200), model)
     assert list(found) == list(expected)
     for name in expected:
         assert isinstance(found[name], list if expected[name].dtype == object else np.ndarray)
         assert list(found[name]) == list(expected[name]), name
+
+
+def test_work_ends_between_two_steps_and_gives_its_random_numbers_back(model, data):
+    rows = {"group1": "a", "group2": "b", "rows1": np.arange(40), "rows2": np.arange(40, 90)}
+    work = ask("differential_expression", model, data, comparisons=[rows], n_samples_overall=200)["work"]
+    assert bridge.close(work)["ok"]                                                    # before it has begun
+    work = ask("differential_expression", model, data, comparisons=[rows], n_samples_overall=200)["work"]
+    assert bridge.proceed(work, 0.0)["done"] == 1
+    assert bridge.close(work)["ok"] and not work.thread.is_alive()
+    assert work.answer is None and isinstance(work.error, KeyboardInterrupt)
+
+
+def test_ctrl_c_during_work_is_a_value_and_ends_it():
+    begun = threading.Event()
+
+    def work(progress):
+        while True:
+            progress(1, 2)
+            begun.set()
+            time.sleep(0.01)
+
+    steps = Steps(work)
+    threading.Thread(target=lambda: begun.wait() and signal.raise_signal(signal.SIGINT), daemon=True).start()
+    assert bridge.proceed(steps, 60.0)["kind"] == "Interrupt"
+    assert bridge.close(steps)["ok"] and not steps.thread.is_alive()
+
+
+def test_what_fails_in_work_is_a_value(model, data):
+    work = ask("differential_expression", model, data, comparisons=[])["work"]
+    answer = bridge.proceed(work, 10.0)
+    assert not answer["ok"] and answer["kind"] == "QueryError" and bridge.close(work)["ok"]
+    assert bridge.proceed(Steps(lambda progress: 1 / 0), 10.0)["kind"] == "ZeroDivisionError"
 
 
 def test_vectors_of_batches(data):
@@ -251,9 +304,7 @@ def test_vectors_of_batches(data):
     ("posterior_samples", {"transform_batch": ["batch_1", "batch_2"]}, "QueryError"),
     ("feature_correlation", {"correlation_type": "kendall"}, "SettingError"),
     ("aggregated_posterior", {"dof": -1.0}, "SettingError"),
-    ("differential_expression", {"comparisons": []}, "QueryError"),
-    ("normalized_expression", {"n_samples_overall": 5, "weights": "importance", "importance": {"max_cell": 5}},
-     "SettingError"),
+    ("expression_blocks", {"weights": "importance"}, "SettingError"),
 ])
 def test_errors_are_values(model, data, verb, options, kind):
     answer = getattr(bridge, verb)(**packed(model), data=data, options=options)
@@ -268,5 +319,6 @@ def test_the_engines_warnings_come_as_values_and_those_of_others_do_not(model, d
     monkeypatch.setattr(bridge.questions, "elbo_terms", warning)
     assert ask("elbo", model, data)["warnings"] == []
     monkeypatch.setattr("latome.analysis.importance.effective_size", lambda weights: 1.0)
-    answer = ask("normalized_expression", model, data, n_samples_overall=5, weights="importance")
+    work = ask("normalized_expression", model, data, n_samples_overall=5, weights="importance")["work"]
+    answer, _ = done(work)
     assert len(answer["warnings"]) == 1 and "Importance weights" in answer["warnings"][0]

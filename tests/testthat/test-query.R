@@ -59,3 +59,14 @@ test_that("subsets, single cells and other orders give what all cells give", {
   expect_equal(unname(latent_representation(unnamed, fit, coldata = other, cells = 7)), unname(fit$latent[7, , drop = FALSE]),
     tolerance = 1e-5)
 })
+
+test_that("a model of corrected counts is asked about corrected counts", {
+  skip_without_engine()
+  counts <- matrix(rpois(2000, 3) + 0.5, 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
+  short <- training_options(max_epochs = 2, threads = 1)
+  fit <- run_scvi(counts, allow_noninteger = TRUE, training = short, verbose = FALSE)
+  expect_equal(dim(normalized_expression(counts, fit)), c(40, 50))
+  whole <- run_scvi(floor(counts), training = short, verbose = FALSE)
+  expect_error(normalized_expression(counts, whole), "whole numbers")
+  expect_equal(dim(normalized_expression(counts, whole, allow_noninteger = TRUE)), c(40, 50))
+})

@@ -171,6 +171,7 @@ test_that("settings of the whole model: a size factor, values that are no counts
   expect_error(run_scvi(logged, training = short, verbose = FALSE), "whole numbers")
   normal <- run_scvi(logged, gene_likelihood = "normal", latent_distribution = "ln", training = short, verbose = FALSE)
   expect_equal(unname(rowSums(normal$latent)), rep(1, 60), tolerance = 1e-4)
+  expect_true(all(is.finite(normalized_expression(logged, normal))))
 
   mapped <- run_scvi(counts, for_mapping = TRUE, n_layers = 1, training = short, verbose = FALSE)
   expect_true(mapped$settings$encode_covariates)

@@ -25,10 +25,11 @@ from latome.bridge.questions import (
     marginal_blocks,
     reconstruction_error,
 )
+from latome.bridge.steps import proceed
 from latome.bridge.training import advance, finish, start
 
 __all__ = ["advance", "aggregated_posterior", "anndata", "batch_representation", "close", "describe",
            "differential_abundance", "differential_expression", "elbo", "expression_blocks", "feature_correlation",
            "finish", "latent", "latent_library_size", "latent_moments", "likelihood_parameters",
-           "marginal_blocks", "next_block", "normalized_expression", "posterior_samples", "predictive_check",
+           "marginal_blocks", "next_block", "normalized_expression", "posterior_samples", "predictive_check", "proceed",
            "read_model", "reconstruction_error", "select_genes", "start", "status", "write_model"]

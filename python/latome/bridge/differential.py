@@ -5,22 +5,27 @@ import numpy as np
 from latome.analysis.differential import Comparison
 from latome.analysis.differential import differential_expression as expression_between
 from latome.bridge.answers import answers, columns_of, doubts, opened
+from latome.bridge.steps import Steps
 
 __all__ = ["differential_expression"]
 
 
 @answers
 def differential_expression(document, weights, data, options=None, seed=0):
-    """The table of genes that differ between sets of cells, {column: values}.
+    """The table of genes that differ between sets of cells, {column: values}, as work for `proceed`.
 
     `options` hold beside those of the engine's verb: comparisons, [{"group1", "group2", "rows1", "rows2"}] with rows
     from 0 in ascending order.
     """
     options = dict(options or {})
     comparisons = compared(options.pop("comparisons"))
-    with opened(document, weights, data, seed) as (fit, dataset):
-        table = expression_between(fit.module, dataset, comparisons, **options)
-        return {"table": columns_of(table), "warnings": doubts(fit)}
+
+    def work(progress):
+        with opened(document, weights, data, seed) as (fit, dataset):
+            table = expression_between(fit.module, dataset, comparisons, progress=progress, **options)
+            return {"table": columns_of(table), "warnings": doubts(fit)}
+
+    return {"work": Steps(work)}
 
 
 def compared(comparisons):

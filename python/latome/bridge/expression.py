@@ -8,6 +8,7 @@ from latome.analysis.expression import normalized_expression as expression_of
 from latome.analysis.expression_file import ExpressionFile
 from latome.bridge.answers import answers, as_list, asked, doubts, for_r, opened, triplet
 from latome.bridge.blocks import Blocks
+from latome.bridge.steps import Steps
 
 __all__ = ["expression_blocks", "normalized_expression"]
 
@@ -34,6 +35,11 @@ def expression_blocks(document, weights, data, options=None, seed=0):
 
 @answers
 def normalized_expression(document, weights, data, options=None, seed=0):
-    """Samples of expression that are kept apart: (g', n, s), or (g', s) of draws from all cells."""
-    with opened(document, weights, data, seed) as (fit, dataset):
-        return {"values": for_r(expression_of(fit.module, dataset, **dict(options or {}))), "warnings": doubts(fit)}
+    """Samples of expression, as work for `proceed`: (g', n, s) of each cell, or (g', s) from all cells together."""
+
+    def work(progress):
+        with opened(document, weights, data, seed) as (fit, dataset):
+            values = expression_of(fit.module, dataset, progress=progress, **dict(options or {}))
+            return {"values": for_r(values), "warnings": doubts(fit)}
+
+    return {"work": Steps(work)}
