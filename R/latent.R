@@ -5,7 +5,8 @@
 #' subset or hold other cells than those the model was trained on.
 #'
 #' @param x a Seurat object, a SingleCellExperiment, a matrix of counts (genes x
-#'   cells), or a model trained on a matrix, which carries its latent.
+#'   cells), or a model that remembers its cells (see [minify_counts()]; the latent
+#'   alone is remembered by every model trained on a matrix).
 #' @param model a model, or the name of one that `x` carries; `NULL` where it
 #'   carries only one.
 #' @param give_mean `TRUE` for the mean of the posterior, `FALSE` for a draw.

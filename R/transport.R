@@ -8,14 +8,17 @@
 #' @return the reply as a list; with `keep`, that entry holds a Python object
 #' @noRd
 request <- function(verb, ..., keep = NULL, call = rlang::caller_env()) {
-  reply <- engine(call)[[verb]](...)
+  bridge <- engine(call)
   kept <- NULL
-  if (!is.null(keep)) {
-    kept <- reticulate::py_get_item(reply, keep, silent = TRUE)
-    # what stays in Python must not be converted with the rest
-    reticulate::py_call(reticulate::py_get_attr(reply, "pop"), keep, NULL)
-  }
-  reply <- reticulate::py_to_r(reply)
+  reply <- or_interrupt({
+    reply <- bridge[[verb]](...)
+    if (!is.null(keep)) {
+      kept <- reticulate::py_get_item(reply, keep, silent = TRUE)
+      # what stays in Python must not be converted with the rest
+      reticulate::py_call(reticulate::py_get_attr(reply, "pop"), keep, NULL)
+    }
+    reticulate::py_to_r(reply)
+  })
   if (identical(reply$kind, "Interrupt")) {
     rlang::interrupt()
   }
@@ -27,4 +30,15 @@ request <- function(verb, ..., keep = NULL, call = rlang::caller_env()) {
   }
   if (!is.null(keep)) reply[[keep]] <- kept
   reply
+}
+
+#' A Ctrl-C that strikes while reticulate itself asks Python something comes out of it as an error of its own.
+#' @noRd
+or_interrupt <- function(code) {
+  tryCatch(code, error = function(error) {
+    if (grepl("KeyboardInterrupt|inspect\\.getmro|Unknown exception occurred", conditionMessage(error))) {
+      rlang::interrupt()
+    }
+    stop(error)
+  })
 }

@@ -13,7 +13,8 @@ test_that("Ctrl-C ends a long query as an R interrupt, and the engine answers af
     paste0("invisible(file.create(", deparse(ready), "))"),
     "queries <- list(",
     "  function() marginal_likelihood(counts, fit, n_samples = 1e6),",
-    "  function() repeat normalized_expression(counts, fit, n_samples = 200))",
+    "  function() repeat normalized_expression(counts, fit, n_samples = 200),",
+    "  function() repeat differential_expression(counts, fit, cells_1 = 1:300, n_samples = 50000))",
     "ended <- vapply(queries, function(query) tryCatch({ query(); 'done' }, interrupt = function(e) 'interrupted',",
     "  error = conditionMessage), '')",
     "set.seed(1)",
@@ -22,7 +23,7 @@ test_that("Ctrl-C ends a long query as an R interrupt, and the engine answers af
   child <- processx::process$new(file.path(R.home("bin"), "Rscript"), script, stdout = output, stderr = "2>&1")
   on.exit(child$kill())
   wait_for(function() file.exists(ready) || !child$is_alive())
-  for (k in 1:2) {
+  for (k in 1:3) {
     Sys.sleep(3)
     child$interrupt()
   }
@@ -30,6 +31,6 @@ test_that("Ctrl-C ends a long query as an R interrupt, and the engine answers af
   said <- paste(readLines(output), collapse = "\n")
   expect_true(file.exists(saved), info = said)
   found <- readRDS(saved)
-  expect_equal(found$ended, rep("interrupted", 2), info = said)
+  expect_equal(found$ended, rep("interrupted", 3), info = said)
   expect_true(found$same)
 })

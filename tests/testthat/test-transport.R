@@ -13,3 +13,13 @@ test_that("what is kept stays a Python object", {
   expect_s3_class(reply$data, "python.builtin.object")
   expect_true(reply$ok)
 })
+
+test_that("a Ctrl-C that reticulate reports as an error is an interrupt; other errors stay what they are", {
+  for (said in c("KeyboardInterrupt", "Exception raised by 'inspect.getmro(<pyobj>)'; unable to build R 'class' attribute",
+    "RuntimeError: (Unknown exception occurred)")) {
+    expect_equal(tryCatch(or_interrupt(stop(said)), interrupt = function(condition) "interrupted"), "interrupted")
+  }
+  expect_error(or_interrupt(stop("something else")), "something else")
+  expect_error(or_interrupt(rlang::abort("ours", class = "latome_QueryError")), class = "latome_QueryError")
+  expect_equal(or_interrupt(3), 3)
+})
