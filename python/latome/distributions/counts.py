@@ -2,7 +2,9 @@
 
 Each is given by logits (..., m, g) and a log library size (..., m, 1), mu = exp(log_library) softmax(logits); by
 `log_rho` (..., m, g), which need not sum to one, and the log library size, mu = exp(log_library + log_rho); or by
-`log_mean` (..., m, g).
+`log_mean` (..., m, g). Logits and gate may be an `Affine`, which is computed when it is needed. The inverse dispersion
+is `log_theta`, (g,), (..., m, g), or a table (b, g) with the row of each cell in `theta_rows` (m,), which is never
+spread out over cells.
 `log_prob` takes a SparseCounts or a dense (m, g) tensor and sums over genes; `mean`, `rho` and `sample`
 are computed only when asked for.
 """
@@ -11,6 +13,7 @@ import math
 
 from latome.backend import torch
 from latome.kernels.counts import count_log_prob, nb_at_positive, nb_at_zero
+from latome.kernels.heads import Affine, given, head_log_prob
 from latome.kernels.sparse import SparseCounts
 
 __all__ = ["NegativeBinomial", "NormalCounts", "Poisson", "ZeroInflatedNegativeBinomial"]
@@ -23,13 +26,24 @@ class _Counts:
 
     kind = None
 
-    def __init__(self, *, logits=None, log_library=None, log_mean=None, log_rho=None, log_theta=None, gate=None):
-        self.logits, self.log_library, self.log_mean_, self.log_rho = logits, log_library, log_mean, log_rho
-        self.log_theta, self.gate = log_theta, gate
+    def __init__(self, *, logits=None, log_library=None, log_mean=None, log_rho=None, log_theta=None, theta_rows=None,
+                 gate=None):
+        self._logits, self.log_library, self.log_mean_, self.log_rho = logits, log_library, log_mean, log_rho
+        self.theta_table, self.theta_rows, self._gate = log_theta, theta_rows, gate
 
     @property
     def _location(self):
-        return next(place for place in (self.logits, self.log_rho, self.log_mean_) if place is not None)
+        return next(place for place in (self._logits, self.log_rho, self.log_mean_) if place is not None)
+
+    @property
+    def logits(self):
+        """(..., m, g): logits of the expression fractions, or None."""
+        return given(self._logits)
+
+    @property
+    def gate(self):
+        """(..., m, g): zero-inflation logits, or None."""
+        return given(self._gate)
 
     @property
     def event_shape(self):
@@ -46,7 +60,7 @@ class _Counts:
         """(..., m, g): expression fractions; each cell sums to 1, unless they were given as `log_rho`."""
         if self.log_rho is not None:
             return self.log_rho.exp()
-        return self._location.softmax(-1)
+        return given(self._location).softmax(-1)
 
     @property
     def rate(self):
@@ -64,6 +78,11 @@ class _Counts:
     def mean(self):
         """(..., m, g): expected counts."""
         return self.rate
+
+    @property
+    def log_theta(self):
+        """(g,) or (..., m, g): logarithm of the inverse dispersion, of each cell where cells have rows of a table."""
+        return self.theta_table if self.theta_rows is None else self.theta_table[self.theta_rows]
 
     @property
     def theta(self):
@@ -84,7 +103,7 @@ class _Counts:
         def pick(value):
             return value[sample] if value is not None and value.dim() == depth else value
 
-        location = {"logits": self.logits, "log_library": self.log_library, "log_mean": self.log_mean_,
+        location = {"logits": self._logits, "log_library": self.log_library, "log_mean": self.log_mean_,
                     "log_rho": self.log_rho}
         return type(self)(**{name: pick(value) for name, value in location.items()}, **self._parameters(pick))
 
@@ -93,13 +112,15 @@ class _Counts:
         return type(self)(log_mean=log_mean, **self._parameters(lambda value: value))
 
     def _parameters(self, pick):
-        return {"log_theta": pick(self.log_theta), "gate": pick(self.gate)}
+        return {"log_theta": pick(self.theta_table), "theta_rows": self.theta_rows, "gate": pick(self._gate)}
 
     def _kernel(self, counts):
-        return count_log_prob(
-            counts, kind=self.kind, logits=self.logits, log_library=self.log_library,
-            log_mean=self._log_mean, log_theta=self.log_theta, gate=self.gate,
-        )
+        theta = {"log_theta": self.theta_table, "theta_rows": self.theta_rows}
+        if isinstance(self._logits, Affine) and isinstance(self._gate, Affine | None):
+            return head_log_prob(counts, kind=self.kind, logits=self._logits, log_library=self.log_library,
+                                 gate=self._gate, **theta)
+        return count_log_prob(counts, kind=self.kind, logits=self.logits, log_library=self.log_library,
+                              log_mean=self._log_mean, gate=self.gate, **theta)
 
     def _of(self, values, genes):
         return values if genes is None else values[..., genes]
@@ -117,11 +138,11 @@ class NegativeBinomial(_Counts):
 
     kind = "nb"
 
-    def __init__(self, *, log_theta, **location):
-        super().__init__(log_theta=log_theta, **location)
+    def __init__(self, *, log_theta, theta_rows=None, **location):
+        super().__init__(log_theta=log_theta, theta_rows=theta_rows, **location)
 
     def _parameters(self, pick):
-        return {"log_theta": pick(self.log_theta)}
+        return {"log_theta": pick(self.theta_table), "theta_rows": self.theta_rows}
 
     def elementwise_log_prob(self, x):
         """(..., m, g): log-probability of each count; for tests, never on the training path."""
@@ -139,8 +160,8 @@ class ZeroInflatedNegativeBinomial(_Counts):
 
     kind = "zinb"
 
-    def __init__(self, *, log_theta, gate, **location):
-        super().__init__(log_theta=log_theta, gate=gate, **location)
+    def __init__(self, *, log_theta, gate, theta_rows=None, **location):
+        super().__init__(log_theta=log_theta, theta_rows=theta_rows, gate=gate, **location)
 
     @property
     def mean(self):

@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from latome.backend import torch
 
 __all__ = ["DiagonalNormal", "LogisticNormal"]
@@ -39,8 +41,8 @@ class DiagonalNormal:
 
     def rsample_normal(self, sample_shape=()):
         """A draw (*sample_shape, ..., k) of the normal variable, through which gradients flow."""
-        shape = torch.Size(sample_shape) + torch.broadcast_shapes(self.mean.shape, self.variance.shape)
-        noise = torch.randn(shape, dtype=self.mean.dtype, device=self.mean.device)
+        shape = np.broadcast_shapes(self.mean.shape, self.variance.shape)   # torch's own loads sympy: a second
+        noise = torch.randn((*sample_shape, *shape), dtype=self.mean.dtype, device=self.mean.device)
         return self.mean + self.stddev * noise
 
     def log_prob(self, z):

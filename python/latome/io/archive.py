@@ -32,7 +32,7 @@ def pack(fit):
         "registry": fit.registry.to_json(), "seed": fit.seed, "training": fit.training,
         "history": fit.history.to_json(),
     }
-    weights = {name: value.detach().cpu().clone() for name, value in fit.module.state_dict().items()}
+    weights = {name: value.detach().cpu().contiguous() for name, value in fit.module.state_dict().items()}
     return json.dumps(document, allow_nan=False), save_tensors(weights)
 
 

@@ -83,9 +83,17 @@ class SparseCounts:
             self._dense = self.scatter(self.values)
         return self._dense
 
+    @property
+    def density(self):
+        """Share of the (m, g) array that holds an entry."""
+        m, g = self.shape
+        return self.values.shape[0] / max(1, m * g)
+
     def log1p(self):
-        """log(1 + x) as a dense (m, g) tensor; the logarithm is taken at the entries only."""
-        return self.scatter(self.values.log1p())
+        """log(1 + x), as SparseCounts; the logarithm is taken at the entries only."""
+        logs = SparseCounts(self.indptr, self.indices, self.values.log1p(), self.n_genes)
+        logs._rows, logs._positions = self._rows, self._positions
+        return logs
 
     def totals(self):
         """(m,): the sum of each cell's counts."""

@@ -80,7 +80,6 @@ class SCVI(Module):
     paper = "Lopez et al., Nature Methods 15 (2018), doi:10.1038/s41592-018-0229-2"
     Settings = ScviSettings
     encoders = ("encoder", "library_encoder")
-    encoders = ("encoder", "library_encoder")
 
     def __init__(self, settings, registry, parents=None):
         super().__init__()
@@ -145,7 +144,7 @@ class SCVI(Module):
         return cells["categories"], continuous
 
     def inference(self, cells):
-        x = cells["x"].log1p() if self.settings.log_variational else cells["x"].dense()     # (m, g)
+        x = cells["x"].log1p() if self.settings.log_variational else cells["x"]             # (m, g), sparse
         covariates = self._covariates(cells) if self.settings.encode_covariates else ()
         posterior = {"z": self.encoder(x, *covariates)}                 # event (k,)
         if self.library_encoder is not None:
@@ -168,11 +167,11 @@ class SCVI(Module):
     def _counts(self, heads, log_library, cells):
         place = {"logits": heads["logits"], "log_library": log_library}             # (..., m, g)
         if self.has_size_factor:
-            place = {"log_rho": log_softplus(heads["logits"]), "log_library": log_library}
+            place = {"log_rho": log_softplus(heads["logits"].value()), "log_library": log_library}
         likelihood = self.settings.gene_likelihood
         if likelihood == "poisson":
             return Poisson(**place)
-        log_theta = heads["log_theta"] if "log_theta" in heads else self.log_theta
+        log_theta = heads["log_theta"].value() if "log_theta" in heads else self.log_theta
         if self.settings.dispersion == "gene-batch":
             log_theta = log_theta[cells["batch"]]                       # (m, g)
         elif self.settings.dispersion == "gene-label":

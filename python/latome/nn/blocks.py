@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from latome.backend import torch
+from latome.kernels.layers import Norm, compiled, hidden_layer
 from latome.nn.covariates import CovariateLinear
 
 __all__ = ["FullyConnected", "Inputs", "over_samples"]
@@ -63,15 +64,39 @@ class FullyConnected(torch.nn.Module):
         self.dropout = dropout
 
     def forward(self, x, categories=None, continuous=None):
-        """(..., m, n_hidden) from x (..., m, n_in)."""
-        functional = torch.nn.functional
-        for i, linear in enumerate(self.linears):
-            x = linear(x, categories, continuous)
-            if self.batch_norms:
-                x = over_samples(self.batch_norms[i], x)
-            if self.layer_norm:
-                x = functional.layer_norm(x, x.shape[-1:])
-            x = functional.relu(x)
-            if self.dropout and self.training:
-                x = functional.dropout(x, self.dropout)
+        """(..., m, n_hidden) from x (..., m, n_in), or from SparseCounts (m, n_in)."""
+        for i in range(len(self.linears)):
+            if compiled(x, self.linears[i].weight) and self._plain_norm(i):
+                x = self._compiled_layer(i, x, categories, continuous)
+            else:
+                x = self._layer(i, x, categories, continuous)
         return x
+
+    def _plain_norm(self, i):
+        """Whether layer i is normalised by torch's batch norm or not at all."""
+        return not self.layer_norm and (not self.batch_norms or type(self.batch_norms[i]) is torch.nn.BatchNorm1d)
+
+    def _layer(self, i, x, categories, continuous):
+        functional = torch.nn.functional
+        x = self.linears[i](x, categories, continuous)
+        if self.batch_norms:
+            x = over_samples(self.batch_norms[i], x)
+        if self.layer_norm:
+            x = functional.layer_norm(x, x.shape[-1:])
+        x = functional.relu(x)
+        if self.dropout and self.training:
+            x = functional.dropout(x, self.dropout)
+        return x
+
+    def _compiled_layer(self, i, x, categories, continuous):
+        linear, norm = self.linears[i], None
+        if self.batch_norms:
+            batch = self.batch_norms[i]
+            if batch.training:
+                batch.num_batches_tracked.add_(1)
+            norm = Norm(batch.weight, batch.bias, batch.running_mean, batch.running_var, batch.momentum, batch.eps,
+                        batch.training)
+        return hidden_layer(
+            x, linear.weight, linear.bias, categories=categories, columns=linear.columns, tables=linear.tables,
+            continuous=None if linear.continuous is None else continuous, continuous_weight=linear.continuous,
+            norm=norm, dropout=self.dropout if self.training else 0.0)

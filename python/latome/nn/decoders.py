@@ -1,6 +1,7 @@
 """Decoders: from a latent to the parameters of the counts."""
 
 from latome.backend import torch
+from latome.kernels.heads import Affine
 from latome.nn.blocks import FullyConnected
 
 __all__ = ["ExpressionDecoder"]
@@ -26,7 +27,7 @@ class ExpressionDecoder(torch.nn.Module):
         self.log_theta = torch.nn.Linear(n_hidden, n_genes) if cell_dispersion else None
 
     def forward(self, z, categories=None, continuous=None):
-        """{"logits": (..., m, g)} and "gate", "log_theta" of the same shape where the decoder has them."""
+        """{"logits": `Affine` (..., m, g)} and "gate", "log_theta" likewise where the decoder has them."""
         h = self.hidden(z, categories, continuous)                      # (..., m, h)
         heads = {"logits": self.logits, "gate": self.gate, "log_theta": self.log_theta}
-        return {name: head(h) for name, head in heads.items() if head is not None}
+        return {name: Affine(h, head.weight, head.bias) for name, head in heads.items() if head is not None}

@@ -45,8 +45,8 @@ def test_the_reconstruction_is_the_likelihood_of_the_decoded_cell(fit, data):
     with torch.no_grad():
         z = module.encoder(x.log1p()).mean
         heads = module.decoder(z, torch.tensor(data.categories), None)
-        mu = (heads["logits"].softmax(1) * x.sum(1, keepdim=True)).double()
-        theta, zero = module.log_theta.exp().double(), heads["gate"].sigmoid().double()
+        mu = (heads["logits"].value().softmax(1) * x.sum(1, keepdim=True)).double()
+        theta, zero = module.log_theta.exp().double(), heads["gate"].value().sigmoid().double()
         nb = torch.distributions.NegativeBinomial(theta.expand_as(mu), logits=(mu / theta).log())
         nb = nb.log_prob(x.double()).exp()
         expected = -(zero * (x == 0) + (1 - zero) * nb).log().sum(1)

@@ -38,7 +38,7 @@ def test_size_factors_scale_the_mean_and_totals_do_not_count():
     module = made(data, gene_likelihood="nb")
     cells, z = probe(data), torch.randn(7, 3)
     counts = decoded(module, cells, z)
-    logits = module.decoder(z, cells["categories"], cells["continuous"])["logits"]
+    logits = module.decoder(z, cells["categories"], cells["continuous"])["logits"].value()
     expected = torch.nn.functional.softplus(logits) * torch.tensor(np.linspace(0.5, 2, 90)[:7, None].astype("f4"))
     torch.testing.assert_close(counts.rate, expected)
     torch.testing.assert_close(decoded(module, cells | {"total": 2 * cells["total"]}, z).rate, expected)

@@ -100,19 +100,19 @@ def test_decoder(m, gate, dispersion, names):
     decoder = ExpressionDecoder(4, 30, 8, 2, COVARIATES, gate=gate, cell_dispersion=dispersion).eval()
     given = covariates(m)
     found = decoder(torch.randn(m, 4), *given)
-    assert set(found) == names and all(value.shape == (m, 30) for value in found.values())
+    assert set(found) == names and all(value.value().shape == value.shape == (m, 30) for value in found.values())
     stacked = decoder(torch.randn(2, m, 4), *given)
-    assert all(value.shape == (2, m, 30) for value in stacked.values())
+    assert all(value.value().shape == value.shape == (2, m, 30) for value in stacked.values())
 
 
 def test_covariates_change_the_answer_where_they_enter():
     torch.manual_seed(0)
     decoder = ExpressionDecoder(4, 30, 8, 1, COVARIATES).eval()
     z, (categories, continuous) = torch.randn(6, 4), covariates(6)
-    base = decoder(z, categories, continuous)["logits"]
+    base = decoder(z, categories, continuous)["logits"].value()
     other = categories.clone()
     other[:, 1] = (other[:, 1] + 1) % 3
-    assert not torch.equal(decoder(z, other, continuous)["logits"], base)
-    assert not torch.equal(decoder(z, categories, continuous + 1)["logits"], base)
+    assert not torch.equal(decoder(z, other, continuous)["logits"].value(), base)
+    assert not torch.equal(decoder(z, categories, continuous + 1)["logits"].value(), base)
     plain = ExpressionDecoder(4, 30, 8, 1).eval()
-    assert torch.equal(plain(z, categories, continuous)["logits"], plain(z)["logits"])
+    assert torch.equal(plain(z, categories, continuous)["logits"].value(), plain(z)["logits"].value())

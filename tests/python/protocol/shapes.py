@@ -71,7 +71,7 @@ class TotalShaped(Module):
             self.measured[code] = torch.from_numpy((y.sum(0) > 0).astype(np.float32))
 
     def inference(self, cells):
-        both = torch.cat([cells["x"].log1p(), cells["proteins"].log1p()], 1)
+        both = torch.cat([cells["x"].log1p().dense(), cells["proteins"].log1p()], 1)
         return {"z": self.encoder(both, cells["categories"])}
 
     def generative(self, latents, cells):

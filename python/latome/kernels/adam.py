@@ -1,0 +1,65 @@
+"""One step of Adam over many parameters in one call, their gradients taken from wherever they lie.
+
+Kingma and Ba (2015), with the L2 penalty added to the gradient, or (AdamW) taken off the weights. The state is that
+of `FlatAdam` over the flat vector of all parameters, so the two may take turns.
+"""
+
+import ctypes
+
+from latome.backend import torch
+from latome.kernels.flat_adam import FlatAdam
+from latome.kernels.native import bind
+
+__all__ = ["CompiledAdam", "can_step"]
+
+_adam = bind("latome_adam", "ippppppn")
+
+
+def can_step(optimizer, parameters):
+    """Whether the compiled step does what this optimiser does for these parameters."""
+    if _adam is None or type(optimizer) is not FlatAdam:
+        return False
+    return all(p.dtype == torch.float32 and p.device.type == "cpu" for p in parameters)
+
+
+class CompiledAdam:
+    """Adam over parameters that are views of one flat vector, one after the other.
+
+    Arguments
+    ---------
+    optimizer : FlatAdam of the flat vector; its settings and its memory are used.
+    parameters : list of float32 tensors.
+    """
+
+    def __init__(self, optimizer, parameters):
+        self.optimizer, self.parameters = optimizer, parameters
+        starts = [0]
+        for p in parameters:
+            starts.append(starts[-1] + p.numel())
+        self.starts = (ctypes.c_int64 * len(starts))(*starts)
+        self.pointers = ctypes.c_void_p * len(parameters)
+
+    def step(self):
+        """Take a step with the parameters' gradients; one that has none counts as zero."""
+        group, state = self.optimizer.param_groups[0], self.optimizer.memory()
+        state["step"] += 1
+        n = float(state["step"])
+        beta1, beta2 = group["betas"]
+        rate, decay = float(group["lr"]), group["weight_decay"]
+        decoupled = self.optimizer.decoupled
+        numbers = (ctypes.c_float * 8)(
+            rate / (1 - beta1**n), 1 - beta1, beta2, 1 - beta2, group["eps"], 0.0 if decoupled else decay,
+            1 - rate * decay if decoupled else 1.0, (1 - beta2**n) ** -0.5)
+        kept = [_as_parameter(p) for p in self.parameters]
+        gradients = self.pointers(*(None if gradient is None else gradient.data_ptr() for gradient in kept))
+        weights = self.pointers(*(p.data_ptr() for p in self.parameters))
+        _adam(len(kept), weights, gradients, self.starts, state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr(),
+              numbers, torch.get_num_threads())
+
+
+def _as_parameter(p):
+    """The gradient of a parameter, of the same layout; or None."""
+    gradient = p.grad
+    if gradient is None or gradient.stride() == p.stride():
+        return gradient
+    return torch.empty_like(p).copy_(gradient)

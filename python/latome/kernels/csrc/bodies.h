@@ -1,0 +1,8 @@
+// What is compiled once per instruction set; no include guards here or below.
+#include "vector.h"
+#include "counts.h"
+#include "mixture.h"
+#include "bernoulli.h"
+#include "layers.h"
+#include "adam.h"
+#include "order.h"

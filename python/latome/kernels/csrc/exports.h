@@ -1,0 +1,116 @@
+// The exported functions of the kernels, each a call of the body for the instruction set in use.
+
+// -- counts --------------------------------------------------------------------------------------------------------
+
+// Likelihoods of counts; see `Counts` in counts.h. `sizes` holds m, g, the kind, whether gradients are wanted and the
+// form of theta; `arrays` indptr, indices, values, location, log_library, log_theta, theta_rows, gate, then value and
+// the gradients of location, library, theta by cell, theta summed over cells, and gate.
+LATOME_EXPORT void latome_counts(const int64_t *sizes, void *const *arrays, int threads) {
+#define LATOME_COUNTS(set)                                                                                          \
+  set::Counts work{sizes[0], sizes[1], sizes[2], sizes[3] != 0, (const int64_t *)arrays[0],                        \
+                   (const int64_t *)arrays[1], (const float *)arrays[2], (const float *)arrays[3],                 \
+                   (const float *)arrays[4], (const float *)arrays[5], sizes[4], (const int64_t *)arrays[6],       \
+                   (const float *)arrays[7], (float *)arrays[8], (float *)arrays[9], (float *)arrays[10],          \
+                   (float *)arrays[11], (float *)arrays[12], (float *)arrays[13], nullptr, nullptr, nullptr, 1};   \
+  set::counts(work, threads);
+  LATOME_EACH(LATOME_COUNTS)
+#undef LATOME_COUNTS
+}
+
+// Counts of a background or a foreground; see `Mixture` in mixture.h. `sizes` holds m, g, whether gradients are wanted
+// and the form of theta; `arrays` counts, background, foreground, log_theta, theta_rows, mixing, mask, then value and
+// the gradients of background, foreground, theta and mixing.
+LATOME_EXPORT void latome_mixture(const int64_t *sizes, void *const *arrays, int threads) {
+#define LATOME_MIXTURE(set)                                                                                       \
+  set::Mixture work{sizes[0], sizes[1], sizes[2] != 0, (const float *)arrays[0], (const float *)arrays[1],       \
+                    (const float *)arrays[2], (const float *)arrays[3], sizes[3], (const int64_t *)arrays[4],     \
+                    (const float *)arrays[5], (const float *)arrays[6], (float *)arrays[7], (float *)arrays[8],   \
+                    (float *)arrays[9], (float *)arrays[10], (float *)arrays[11]};                                \
+  set::mixture(work, threads);
+  LATOME_EACH(LATOME_MIXTURE)
+#undef LATOME_MIXTURE
+}
+
+// What is there or not; see `Bernoulli` in bernoulli.h. `sizes` holds m, g and whether gradients are wanted; `arrays`
+// indptr, indices, logits, log_cell, log_region, then value and the gradients of logits, cells and regions.
+LATOME_EXPORT void latome_bernoulli(const int64_t *sizes, void *const *arrays, int threads) {
+#define LATOME_BERNOULLI(set)                                                                                    \
+  set::Bernoulli work{sizes[0], sizes[1], sizes[2] != 0, (const int64_t *)arrays[0], (const int64_t *)arrays[1], \
+                      (const float *)arrays[2], (const float *)arrays[3], (const float *)arrays[4],              \
+                      (float *)arrays[5], (float *)arrays[6], (float *)arrays[7], (float *)arrays[8], nullptr,   \
+                      nullptr};                                                                                  \
+  set::bernoulli(work, threads);
+  LATOME_EACH(LATOME_BERNOULLI)
+#undef LATOME_BERNOULLI
+}
+
+// -- layers --------------------------------------------------------------------------------------------------------
+
+// out (m, h) = x W + bias; x (m, g) sparse, W (g, h) row by row, bias (h,) or null. indptr may begin beyond zero.
+LATOME_EXPORT void latome_sparse_product(int64_t m, int64_t g, int64_t h, const int64_t *indptr, const int64_t *indices,
+                                         const float *values, const float *weight, const float *bias, float *out,
+                                         int threads) {
+  LATOME_CALL(sparse_product, m, g, h, indptr, indices, values, weight, bias, out, threads);
+}
+
+// out (g, h) = x^T upstream, upstream (m, h).
+LATOME_EXPORT void latome_sparse_gradient(int64_t m, int64_t g, int64_t h, const int64_t *indptr, const int64_t *indices,
+                                          const float *values, const float *upstream, float *out, int threads) {
+  LATOME_CALL(sparse_gradient, m, g, h, indptr, indices, values, upstream, out, threads);
+}
+
+// What follows a linear layer; see `Block` in layers.h. `sizes` holds m, h, the number of tables, the stride of the
+// codes, the kind of norm and the seed; `numbers` momentum, eps and the share of units kept; `arrays` y, hat, out,
+// scale, shift, running mean, running variance, inverse sd, then each table and then each table's codes.
+LATOME_EXPORT void latome_block(const int64_t *sizes, const float *numbers, void *const *arrays, int threads) {
+  void *const *tables = arrays + 8;
+#define LATOME_BLOCK(set)                                                                                       \
+  set::Block work{sizes[0], sizes[1], (float *)arrays[0], (float *)arrays[1], (float *)arrays[2], sizes[2],    \
+                  (const float *const *)tables, (const int64_t *const *)(tables + sizes[2]), sizes[3], sizes[4], \
+                  (const float *)arrays[3], (const float *)arrays[4], (float *)arrays[5], (float *)arrays[6],   \
+                  (float *)arrays[7], numbers[0], numbers[1], numbers[2], sizes[5]};                            \
+  set::block_forward(work, threads);
+  LATOME_EACH(LATOME_BLOCK)
+#undef LATOME_BLOCK
+}
+
+// Its reverse; see `BlockGradient` in layers.h. `sizes` as above; `arrays` upstream, hat, out, pull, scale, inverse sd,
+// the gradients of bias, scale and shift, then each table's gradient (zeroed) and then each table's codes.
+LATOME_EXPORT void latome_block_gradient(const int64_t *sizes, const float *numbers, void *const *arrays, int threads) {
+  void *const *tables = arrays + 9;
+#define LATOME_BLOCK(set)                                                                                         \
+  set::BlockGradient work{sizes[0], sizes[1], (const float *)arrays[0], (const float *)arrays[1],                 \
+                          (const float *)arrays[2], (float *)arrays[3], sizes[2], (float *const *)tables,         \
+                          (const int64_t *const *)(tables + sizes[2]), sizes[3], sizes[4],                        \
+                          (const float *)arrays[4], (const float *)arrays[5], (float *)arrays[6],                 \
+                          (float *)arrays[7], (float *)arrays[8], numbers[2]};                                    \
+  set::block_backward(work, threads);
+  LATOME_EACH(LATOME_BLOCK)
+#undef LATOME_BLOCK
+}
+
+// -- Adam ----------------------------------------------------------------------------------------------------------
+
+// One step; `numbers` holds the rate over its bias correction, 1 - beta1, beta2, 1 - beta2, eps, L2 penalty, the factor
+// that shrinks the weights first, and 1 / sqrt of the second moment's bias correction.
+LATOME_EXPORT void latome_adam(int64_t n_parts, void *const *weights, void *const *gradients, const int64_t *starts,
+                               float *first, float *second, const float *numbers, int threads) {
+#define LATOME_ADAM(set)                                                                                           \
+  set::AdamStep work{n_parts, (float *const *)weights, (const float *const *)gradients, starts, first, second,     \
+                     numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],           \
+                     numbers[7]};                                                                                  \
+  set::adam_step(work, threads);
+  LATOME_EACH(LATOME_ADAM)
+#undef LATOME_ADAM
+}
+
+// -- order ---------------------------------------------------------------------------------------------------------
+
+// Each of m rows of n floats in ascending order into `sorted`, NaN last; `rows` is used up.
+LATOME_EXPORT void latome_sort_rows(int64_t m, int64_t n, float *rows, float *sorted, int threads) {
+#define LATOME_SORT(set)               \
+  set::SortRows work{n, rows, sorted}; \
+  set::sort_rows(work, m, threads);
+  LATOME_EACH(LATOME_SORT)
+#undef LATOME_SORT
+}
