@@ -1,8 +1,10 @@
 """Floor 1: distributions whose log_prob is one number a cell."""
 
+from latome.distributions.bernoulli import Bernoulli
 from latome.distributions.counts import NegativeBinomial, NormalCounts, Poisson, ZeroInflatedNegativeBinomial
 from latome.distributions.divergence import kl_divergence
-from latome.distributions.normal import DiagonalNormal, LogisticNormal
+from latome.distributions.mixture import NegativeBinomialMixture
+from latome.distributions.normal import DiagonalNormal, LogisticNormal, StandardNormal
 
-__all__ = ["DiagonalNormal", "LogisticNormal", "NegativeBinomial", "NormalCounts", "Poisson",
-           "ZeroInflatedNegativeBinomial", "kl_divergence"]
+__all__ = ["Bernoulli", "DiagonalNormal", "LogisticNormal", "NegativeBinomial", "NegativeBinomialMixture",
+           "NormalCounts", "Poisson", "StandardNormal", "ZeroInflatedNegativeBinomial", "kl_divergence"]

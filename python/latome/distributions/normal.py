@@ -6,7 +6,7 @@ import numpy as np
 
 from latome.backend import torch
 
-__all__ = ["DiagonalNormal", "LogisticNormal"]
+__all__ = ["DiagonalNormal", "LogisticNormal", "StandardNormal"]
 
 
 class DiagonalNormal:
@@ -43,7 +43,7 @@ class DiagonalNormal:
         """A draw (*sample_shape, ..., k) of the normal variable, through which gradients flow."""
         shape = np.broadcast_shapes(self.mean.shape, self.variance.shape)   # torch's own loads sympy: a second
         noise = torch.randn((*sample_shape, *shape), dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.stddev * noise
+        return _Draw.apply(self.mean, self.variance, noise)
 
     def log_prob(self, z):
         """(...,): log-density of the normal variable z (..., k), summed over latents, in nats."""
@@ -52,9 +52,69 @@ class DiagonalNormal:
 
     def kl(self, other):
         """(...,): KL(self || other) in nats; `other` is a DiagonalNormal."""
+        if isinstance(other, StandardNormal) and self.mean.shape == self.variance.shape:
+            return _FromStandard.apply(self.mean, self.variance)
         ratio = self.variance / other.variance
         shift = (self.mean - other.mean).square() / other.variance
         return 0.5 * (ratio - ratio.log() - 1 + shift).sum(-1)
+
+
+class StandardNormal(DiagonalNormal):
+    """Normal(0, I) over the vectors of latents `like` (..., k).
+
+    Arguments
+    ---------
+    like : a tensor of the same width, type and device.
+    """
+
+    __slots__ = ("like",)
+
+    def __init__(self, like):
+        self.like = like
+
+    @property
+    def mean(self):
+        """(k,) zeros."""
+        return torch.zeros(self.like.shape[-1], dtype=self.like.dtype, device=self.like.device)
+
+    @property
+    def variance(self):
+        """(k,) ones."""
+        return torch.ones(self.like.shape[-1], dtype=self.like.dtype, device=self.like.device)
+
+
+class _Draw(torch.autograd.Function):
+    """mean + sqrt(variance) noise, of the shape of the noise."""
+
+    @staticmethod
+    def forward(ctx, mean, variance, noise):
+        sd = variance.sqrt()
+        ctx.save_for_backward(sd, noise)
+        ctx.shapes = mean.shape, variance.shape
+        return torch.addcmul(mean, sd, noise)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        sd, noise = ctx.saved_tensors
+        of_mean, of_variance = ctx.shapes
+        return upstream.sum_to_size(of_mean), (upstream * noise / sd).mul_(0.5).sum_to_size(of_variance), None
+
+
+class _FromStandard(torch.autograd.Function):
+    """KL(Normal(mean, variance) || Normal(0, I)), (...,): one node of the graph rather than a dozen."""
+
+    @staticmethod
+    def forward(ctx, mean, variance):
+        ctx.save_for_backward(mean, variance)
+        return (variance + mean.square()).sub_(1).sub_(variance.log()).sum(-1).mul_(0.5)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream):
+        mean, variance = ctx.saved_tensors
+        upstream = upstream.unsqueeze(-1)
+        return upstream * mean, (variance.reciprocal().neg_().add_(1)).mul_(0.5 * upstream)
 
 
 class LogisticNormal(DiagonalNormal):

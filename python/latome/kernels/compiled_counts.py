@@ -5,7 +5,7 @@ import ctypes
 from latome.backend import torch
 from latome.kernels.native import bind
 
-__all__ = ["evaluate_compiled", "is_compiled"]
+__all__ = ["ALONE", "address", "evaluate_compiled", "is_compiled"]
 
 _counts = bind("latome_counts", "ppn")
 
@@ -19,8 +19,13 @@ def is_compiled(*tensors):
         one is None or (one.dtype == torch.float32 and one.device.type == "cpu") for one in tensors)
 
 
+def address(*tensors):
+    """An array of the addresses of tensors, null for None: what the kernels take."""
+    return (ctypes.c_void_p * len(tensors))(*(None if one is None else one.data_ptr() for one in tensors))
+
+
 def evaluate_compiled(counts, kind, location, log_library, log_theta, gate, *, gradient, overwrite=False,
-                      theta_rows=None, theta_sum=False):
+                      theta_rows=None, theta_sum=False, bias=(None, None)):
     """(value, location, library, theta, gate) as `counts.evaluate` has them; None where not asked.
 
     theta is (m, g), or (g,) with `theta_sum`, which needs a log_theta (g,).
@@ -41,11 +46,9 @@ def evaluate_compiled(counts, kind, location, log_library, log_theta, gate, *, g
     pull, library = result(m, g, over=location), result(m, 1, wanted=log_library is not None)
     theta = result(*((g,) if theta_sum else (m, g)), wanted=log_theta is not None)
     gate_grad = result(m, g, wanted=gate is not None, over=gate)
-    indptr, indices = counts.indptr.long().contiguous(), counts.indices.long().contiguous()
-    values = counts.values.float().contiguous()
-    arrays = [indptr, indices, values, location, log_library, log_theta, theta_rows, gate, value, pull, library,
-              None if theta_sum else theta, theta if theta_sum else None, gate_grad]
-    addresses = (ctypes.c_void_p * len(arrays))(*(None if one is None else one.data_ptr() for one in arrays))
+    entries = [one.contiguous() for one in (counts.indptr.long(), counts.indices.long(), counts.values.float())]
+    addresses = address(*entries, location, log_library, log_theta, theta_rows, gate, value, pull, library,
+                        None if theta_sum else theta, theta if theta_sum else None, gate_grad, *bias)
     sizes = (ctypes.c_int64 * 5)(m, g, KINDS[kind], gradient, theta_form)
     _counts(sizes, addresses, 1 if m * g < ALONE else torch.get_num_threads())
     return value, pull, library, theta, gate_grad

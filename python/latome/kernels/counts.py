@@ -15,11 +15,19 @@ and is computed beside the value, or not at all where none is asked for: `backwa
 from logits, mu = exp(log_library) softmax(logits), or from their logarithm.
 """
 
+import os
+from functools import partial
 from typing import NamedTuple
 
 from latome.backend import torch
 from latome.kernels.compiled_counts import evaluate_compiled, is_compiled
 from latome.kernels.count_operations import EPS, evaluate_by_operations, nb_at_positive, nb_at_zero
+from latome.kernels.node import log_prob_node, summed_by_row
+
+if os.environ.get("LATOME_TRITON") == "1":
+    from latome.kernels.triton_counts import evaluate_by_triton
+else:
+    evaluate_by_triton = None
 
 __all__ = ["EPS", "Evaluated", "count_log_prob", "evaluate", "nb_at_positive", "nb_at_zero"]
 
@@ -44,7 +52,7 @@ class Evaluated(NamedTuple):
 
 
 def evaluate(counts, kind, location, log_library, log_theta, gate, *, gradient, overwrite=False, theta_rows=None,
-             theta_sum=False):
+             theta_sum=False, bias=(None, None)):
     """Log-probability of each cell's counts and, if asked, its derivatives; outside any graph.
 
     Arguments
@@ -58,6 +66,7 @@ def evaluate(counts, kind, location, log_library, log_theta, gate, *, gradient, 
     overwrite : the derivatives may take the place of `location` and `gate`.
     theta_rows : (m,) int64, each cell's row of log_theta.
     theta_sum : sum the derivatives in log_theta over cells; nothing for an (m, g) one.
+    bias : (g,) each or None, first added to `location` and `gate`, in place: only with `overwrite`.
 
     Returns `Evaluated`. An index outside log_theta raises IndexError.
     """
@@ -67,11 +76,16 @@ def evaluate(counts, kind, location, log_library, log_theta, gate, *, gradient, 
     given = {"gradient": gradient, "theta_rows": theta_rows}
     if is_compiled(location, log_library, log_theta, gate):
         found = Evaluated(*evaluate_compiled(counts, kind, location, log_library, log_theta, gate, overwrite=overwrite,
-                                             theta_sum=theta_sum and shared, **given))
+                                             theta_sum=theta_sum and shared, bias=bias, **given))
         if shared:
             return found
     else:
-        found = Evaluated(*evaluate_by_operations(counts, kind, location, log_library, log_theta, gate, **given))
+        for values, one in zip((location, gate), bias, strict=True):
+            if one is not None:
+                values.add_(one)
+        on_gpu = evaluate_by_triton is not None and location.is_cuda and location.dtype == torch.float32
+        back_end = evaluate_by_triton if on_gpu else evaluate_by_operations
+        found = Evaluated(*back_end(counts, kind, location, log_library, log_theta, gate, **given))
     if theta_sum and found.theta is not None:
         found = found._replace(theta=_summed(found.theta, log_theta, theta_rows))
     return found
@@ -81,9 +95,7 @@ def _summed(theta, log_theta, theta_rows):
     """Derivatives (m, g) by each cell's log_theta, summed over the cells that share one: the shape of log_theta."""
     if log_theta.dim() == 1:
         return theta.sum(0)
-    if theta_rows is None:
-        return theta
-    return torch.zeros(log_theta.shape, dtype=theta.dtype, device=theta.device).index_add_(0, theta_rows, theta)
+    return theta if theta_rows is None else summed_by_row(theta, theta_rows, log_theta.shape)
 
 
 def count_log_prob(counts, *, kind, logits=None, log_library=None, log_mean=None, log_theta=None, theta_rows=None,
@@ -103,29 +115,9 @@ def count_log_prob(counts, *, kind, logits=None, log_library=None, log_mean=None
     Returns (m,), in nats.
     """
     location, library = (logits, log_library) if log_mean is None else (log_mean, None)
-    arguments = (location, library, log_theta, gate)
-    if torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in arguments):
-        return _CountLogProb.apply(counts, kind, theta_rows, *arguments)
-    return evaluate(counts, kind, *arguments, gradient=False, theta_rows=theta_rows).value
+    rows = {} if theta_rows is None else {2: theta_rows}
+    return log_prob_node(partial(_evaluate, counts, kind, theta_rows), (location, library, log_theta, gate), rows)
 
 
-class _CountLogProb(torch.autograd.Function):
-    """One node of the graph for the whole likelihood."""
-
-    @staticmethod
-    def forward(ctx, counts, kind, theta_rows, location, library, log_theta, gate):
-        found = evaluate(counts, kind, location, library, log_theta, gate, gradient=True, theta_rows=theta_rows)
-        ctx.save_for_backward(found.location, found.library, found.theta, found.gate, log_theta, theta_rows)
-        return found.value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream):
-        location, library, theta, gate, log_theta, theta_rows = ctx.saved_tensors
-        weight = upstream.unsqueeze(1)                                  # (m, 1)
-        wanted = ctx.needs_input_grad[3:]
-        if wanted[2]:
-            shared = log_theta.dim() == 1
-            theta = upstream @ theta if shared else _summed(weight * theta, log_theta, theta_rows)
-        return (None, None, None, weight * location if wanted[0] else None, weight * library if wanted[1] else None,
-                theta if wanted[2] else None, weight * gate if wanted[3] else None)
+def _evaluate(counts, kind, theta_rows, *arguments, gradient):
+    return evaluate(counts, kind, *arguments, gradient=gradient, theta_rows=theta_rows)

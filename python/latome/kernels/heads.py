@@ -104,10 +104,10 @@ class _Plan:
     def evaluate(self, hidden, weight, bias, log_library, log_theta, gate_weight, gate_bias, *, gradient,
                  theta_sum=False):
         """The likelihood and its derivatives; hidden and weights in the type of products."""
-        logits = _layer(hidden, weight, bias)
-        gate = None if gate_weight is None else _layer(hidden, gate_weight, gate_bias)
+        logits = _product(hidden, weight, bias)
+        gate = None if gate_weight is None else _product(hidden, gate_weight, gate_bias)
         return evaluate(self.counts, self.kind, logits, log_library, log_theta, gate, gradient=gradient, overwrite=True,
-                        theta_rows=self.theta_rows, theta_sum=theta_sum)
+                        theta_rows=self.theta_rows, theta_sum=theta_sum, bias=(bias, gate_bias))
 
     def narrowed(self, hidden, weight, bias, log_library, log_theta, gate_weight, gate_bias):
         """The arguments of `evaluate`."""
@@ -115,11 +115,9 @@ class _Plan:
                 gate_bias)
 
 
-def _layer(hidden, weight, bias):
-    """(m, g): hidden weight' + bias, of the type of the bias."""
-    if hidden.dtype == bias.dtype:
-        return torch.addmm(bias, hidden, weight.t())
-    return (hidden @ weight.t()).to(bias.dtype).add_(bias)
+def _product(hidden, weight, bias):
+    """(m, g): hidden weight', of the type of the bias, which the likelihood adds."""
+    return (hidden @ weight.t()).to(bias.dtype)
 
 
 class _HeadLogProb(torch.autograd.Function):

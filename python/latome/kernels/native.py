@@ -13,6 +13,8 @@ import os
 import struct
 from pathlib import Path
 
+from latome.backend import torch
+
 __all__ = ["VERSION", "bind", "status"]
 
 VERSION = 1                                            # of the interface: latome_version() in csrc/kernels.cpp
@@ -112,4 +114,17 @@ def _is_cut_short(path):
     return path.stat().st_size < start + size * count
 
 
+def _torch_team():
+    """The address of GOMP_parallel in the OpenMP that torch itself uses, or None where that is another."""
+    for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.so*"):
+        try:
+            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p).value
+        except (OSError, AttributeError):
+            return None
+    return None
+
+
 _state = _State(os.environ)
+if _state.library is not None:
+    _state.library.latome_use_team.argtypes = [ctypes.c_void_p]
+    _state.library.latome_use_team(_torch_team())

@@ -171,18 +171,22 @@ class SCVI(Module):
         likelihood = self.settings.gene_likelihood
         if likelihood == "poisson":
             return Poisson(**place)
-        log_theta = heads["log_theta"].value() if "log_theta" in heads else self.log_theta
-        if self.settings.dispersion == "gene-batch":
-            log_theta = log_theta[cells["batch"]]                       # (m, g)
-        elif self.settings.dispersion == "gene-label":
-            if not self.training:                                       # `prepare` has seen the cells of training
-                _refuse_unlabeled(cells["labels"])
-            log_theta = log_theta[cells["labels"]]                      # (m, g)
+        theta = {"log_theta": heads["log_theta"].value() if "log_theta" in heads else self.log_theta}
+        if self.settings.dispersion in ("gene-batch", "gene-label"):
+            theta["theta_rows"] = self._dispersion_rows(cells)          # (m,) rows of a table (b, g)
         if likelihood == "normal":
-            return NormalCounts(log_sd=log_theta, **place)
+            table, rows = theta["log_theta"], theta.get("theta_rows")
+            return NormalCounts(log_sd=table if rows is None else table[rows], **place)
         if likelihood == "nb":
-            return NegativeBinomial(log_theta=log_theta, **place)
-        return ZeroInflatedNegativeBinomial(log_theta=log_theta, gate=heads["gate"], **place)
+            return NegativeBinomial(**theta, **place)
+        return ZeroInflatedNegativeBinomial(gate=heads["gate"], **theta, **place)
+
+    def _dispersion_rows(self, cells):
+        if self.settings.dispersion == "gene-batch":
+            return cells["batch"]
+        if not self.training:                                           # `prepare` has seen the cells of training
+            _refuse_unlabeled(cells["labels"])
+        return cells["labels"]
 
 
 def log_softplus(x):

@@ -2,6 +2,7 @@
 
 from latome.backend import torch
 from latome.distributions import DiagonalNormal
+from latome.kernels.narrow import narrow_linears
 from latome.nn.blocks import FullyConnected
 
 __all__ = ["NormalEncoder"]
@@ -33,4 +34,5 @@ class NormalEncoder(torch.nn.Module):
     def forward(self, x, categories=None, continuous=None):
         """A distribution of the family over (m, n_out) from x (m, n_in)."""
         h = self.hidden(x, categories, continuous)                      # (m, h)
-        return self.family(self.mean(h), self.positive(self.log_variance(h)) + SMALLEST_VARIANCE)
+        mean, log_variance = narrow_linears(h, self.mean, self.log_variance)
+        return self.family(mean, self.positive(log_variance) + SMALLEST_VARIANCE)

@@ -125,10 +125,13 @@ class Module(torch.nn.Module, ABC):
         }
         return Terms(likelihood, divergence), posterior, latents
 
-    def loss(self, terms, kl_weight, n_obs):
-        """The scalar to minimise; `n_obs` is the number of training cells."""
+    def loss(self, terms, kl_weight, n_obs, share=1.0):
+        """The scalar to minimise; `n_obs` is the number of training cells.
+
+        `share` of the step's cells are in `terms`, the others with other processes: a sum is scaled up to all.
+        """
         per_cell = terms.per_cell(kl_weight)
-        local = per_cell.sum() if self.reduction == "sum" else per_cell.mean()
+        local = per_cell.sum() / share if self.reduction == "sum" else per_cell.mean()
         if self.reduction == "n_obs":
             local = local * n_obs
         penalty = sum(weight * value for value, weight in terms.penalty.values())

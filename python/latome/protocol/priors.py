@@ -3,15 +3,14 @@
 import numpy as np
 
 from latome.backend import torch
-from latome.distributions import DiagonalNormal
+from latome.distributions import StandardNormal
 
 __all__ = ["library_moments", "standard_normal"]
 
 
 def standard_normal(z):
     """Normal(0, I) over latents of z's width and type."""
-    zero = torch.zeros(z.shape[-1], dtype=z.dtype, device=z.device)
-    return DiagonalNormal(zero, torch.ones_like(zero))
+    return StandardNormal(z)
 
 
 def library_moments(totals, batch, n_batch):

@@ -172,6 +172,25 @@ def test_a_mean_of_rho_and_library_is_the_same_as_its_logarithm(kind):
     torch.testing.assert_close(both[0], p.log_prob(x))
 
 
+@pytest.mark.parametrize("kind", ["nb", "zinb"])
+def test_cells_may_have_rows_of_a_table_of_dispersions(kind):
+    given = draws_of_parameters()
+    more = {"gate": given["gate"]} if kind == "zinb" else {}
+    place = {"log_mean": given["log_rho"] + given["log_library"]}
+    table, rows = tensor(np.random.default_rng(5).normal(size=(3, 6))), torch.tensor([2, 0, 0, 1])
+    p = CLASSES[kind](**place, **more, log_theta=table, theta_rows=rows)
+    spread = CLASSES[kind](**place, **more, log_theta=table[rows])
+    x = tensor(np.random.default_rng(0).poisson(3, (4, 6)))
+    torch.testing.assert_close(p.log_prob(x), spread.log_prob(x))
+    torch.testing.assert_close(p.elementwise_log_prob(x), spread.elementwise_log_prob(x))
+    torch.testing.assert_close(p.theta, table[rows].exp())
+    again = p.with_log_mean(place["log_mean"] + 1).log_prob(x)
+    torch.testing.assert_close(again, spread.with_log_mean(place["log_mean"] + 1).log_prob(x))
+    stacked = CLASSES[kind](log_mean=torch.stack([place["log_mean"]] * 2), **more, log_theta=table, theta_rows=rows)
+    torch.testing.assert_close(stacked.log_prob(x)[1], spread.log_prob(x))
+    assert p.sample().shape == (4, 6)
+
+
 def test_normal_values_have_the_density_of_scipy():
     given = draws_of_parameters()
     logits, library, log_sd = given["log_rho"], given["log_library"], given["log_theta"]

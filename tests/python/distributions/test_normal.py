@@ -5,7 +5,7 @@ import pytest
 import scipy.stats as st
 
 from latome.backend import torch
-from latome.distributions import DiagonalNormal, LogisticNormal, kl_divergence
+from latome.distributions import DiagonalNormal, LogisticNormal, StandardNormal, kl_divergence
 
 GENERATOR = np.random.default_rng(0)
 MEAN, VARIANCE = torch.tensor(GENERATOR.normal(size=(6, 4))), torch.tensor(GENERATOR.gamma(2, 1, (6, 4)))
@@ -29,6 +29,17 @@ def test_divergence(prior):
     torch.testing.assert_close(found, expected)
     q = DiagonalNormal(MEAN, VARIANCE)
     torch.testing.assert_close(kl_divergence(q, q), torch.zeros(6).double())
+
+
+def test_divergence_from_the_standard_normal():
+    standard = StandardNormal(MEAN)
+    written_out = DiagonalNormal(torch.zeros(4).double(), torch.ones(4).double())
+    for q in (DiagonalNormal(MEAN, VARIANCE), DiagonalNormal(MEAN, VARIANCE[:1])):
+        torch.testing.assert_close(kl_divergence(q, standard), kl_divergence(q, written_out), rtol=1e-12, atol=0)
+    leaves = MEAN.clone().requires_grad_(), VARIANCE.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda *parts: kl_divergence(DiagonalNormal(*parts), standard), leaves)
+    torch.testing.assert_close(standard.log_prob(MEAN), written_out.log_prob(MEAN))
+    assert standard.event_shape == (4,) and standard.rsample((3,)).shape == (3, 4)
 
 
 def test_divergence_of_torch_distributions_passes_through():

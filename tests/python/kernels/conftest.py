@@ -5,9 +5,10 @@ import shutil
 
 import pytest
 
-from latome.kernels import compiled_counts, native
+from latome.kernels import bernoulli, compiled_counts, mixtures, native
 
 INSTRUCTIONS = ("portable", "avx2", "avx512")
+FUNCTIONS = ((compiled_counts, "_counts"), (mixtures, "_mixture"), (bernoulli, "_bernoulli"))
 
 
 @pytest.fixture(scope="session")
@@ -30,13 +31,13 @@ def libraries(tmp_path_factory):
 
 @pytest.fixture(params=("torch", *INSTRUCTIONS))
 def backend(request, libraries, monkeypatch):
-    """The name of the back end that `kernels.counts` uses during the test."""
-    if request.param == "torch":
-        monkeypatch.setattr(compiled_counts, "_counts", None)
-        return request.param
-    if request.param not in libraries:
+    """The name of the back end that the likelihoods use during the test."""
+    if request.param not in ("torch", *libraries):
         pytest.skip(f"no compiled library with {request.param} instructions here")
-    function = libraries[request.param].latome_counts
-    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int], None
-    monkeypatch.setattr(compiled_counts, "_counts", function)
+    for module, name in FUNCTIONS:
+        function = None
+        if request.param != "torch":
+            function = getattr(libraries[request.param], f"latome{name}")
+            function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int], None
+        monkeypatch.setattr(module, name, function)
     return request.param

@@ -32,14 +32,14 @@ for settings in [{{}}, {{"gene_likelihood": "nb", "n_layers": 2}}, {{"gene_likel
     module.prepare(data, np.arange(150))
     exact = copy.deepcopy(module).double()
     cells = next(iter(Minibatches(data, np.arange(150), 128)))
-    wide = {{name: value.double() if name == "x" or value.is_floating_point() else value for name, value in cells.items()}}
+    wide = {{name: value.double() if name == "x" or value.is_floating_point() else value
+             for name, value in cells.items()}}
     for one, minibatch in [(module, cells), (exact, wide)]:
         one.loss(one.terms(minibatch, draw="mean"), 0.7, 150).backward()
     pairs = [(p.grad.double(), q.grad) for p, q in zip(module.parameters(), exact.parameters()) if q.grad is not None]
-    largest = max(float(q.norm()) for _, q in pairs)
-    whole = sum(float((p - q).norm()) ** 2 for p, q in pairs) ** 0.5 / sum(float(q.norm()) ** 2 for _, q in pairs) ** 0.5
-    worst = max(float((p - q).norm()) / max(float(q.norm()), 1e-3 * largest) for p, q in pairs)
-    print(whole, worst)
+    sizes = np.array([float(q.norm()) for _, q in pairs])
+    errors = np.array([float((p - q).norm()) for p, q in pairs])
+    print(np.linalg.norm(errors) / np.linalg.norm(sizes), (errors / np.maximum(sizes, 1e-3 * sizes.max())).max())
 """
 
 

@@ -7,20 +7,22 @@ struct AdamStep {
   const int64_t *starts;               // (n_parts + 1,): where each part begins in the moments
   float *first, *second;
   float rate, share1, beta2, share2, eps, decay, shrink, correction;   // share = 1 - beta, exactly
+  int64_t n_shares;
 };
 
-// 1 / sqrt(x) for x > 0 to float32's last digits; 0 gives a large finite number.
-LATOME_INLINE vf inverse_root(vf x) {
-  vi bits;
-  memcpy(&bits, &x, sizeof bits);
-  bits = set_int(0x5f3759df) - (bits >> 1);
-  vf y;
-  memcpy(&y, &bits, sizeof y);
-  const vf half = set(0.5f) * x, three_halves = set(1.5f);
-  y = y * (three_halves - half * y * y);
-  y = y * (three_halves - half * y * y);
-  y = y * (three_halves - half * y * y);
-  return y;
+// sqrt(x) for x >= 0; by Newton's steps where the processor's own instruction is out of reach.
+LATOME_INLINE vf root_of(vf x) {
+#if LATOME_X86 && LANES == 16
+  return (vf)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)x);
+#elif LATOME_X86 && LANES == 8
+  return (vf)_mm256_sqrt_ps((__m256)x);
+#elif LATOME_X86
+  return (vf)_mm_sqrt_ps((__m128)x);
+#else
+  vf y = bits_to_float(0x5f3759df - (float_to_bits(x) >> 1));
+  for (int i = 0; i < 3; i++) y = y * (1.5f - 0.5f * x * y * y);
+  return x * y;
+#endif
 }
 
 LATOME_INLINE void adam_lanes(const AdamStep &s, float *weight, const float *gradient, float *first, float *second,
@@ -30,30 +32,29 @@ LATOME_INLINE void adam_lanes(const AdamStep &s, float *weight, const float *gra
   vf m = load_some(first, count), v = load_some(second, count);
   m += set(s.share1) * (pull - m);
   v = set(s.beta2) * v + set(s.share2) * pull * pull;
-  vf root = v * inverse_root(v) * set(s.correction) + set(s.eps);
+  vf root = root_of(v) * set(s.correction) + set(s.eps);
   w = set(s.shrink) * w - set(s.rate) * m / root;
   store_some(weight, count, w);
   store_some(first, count, m);
   store_some(second, count, v);
 }
 
-static void adam_range(void *context, int64_t begin, int64_t end) {
+// Each thread takes its share of every part: where the products that made the gradients have left it.
+static void adam_shares(void *context, int64_t begin, int64_t end) {
   const AdamStep &s = *static_cast<AdamStep *>(context);
   for (int64_t part = 0; part < s.n_parts; part++) {
-    const int64_t start = s.starts[part];
-    int64_t from = begin > start ? begin : start, to = end < s.starts[part + 1] ? end : s.starts[part + 1];
-    if (from >= to) continue;
-    float *weight = s.weights[part] - start;
-    const float *gradient = s.gradients[part];         // null: zero everywhere
-    for (; from < to; from += LANES) {
-      const float *pull = gradient ? gradient + (from - start) : gradient;
-      int count = to - from < LANES ? (int)(to - from) : LANES;
-      if (count == LANES)
-        adam_lanes(s, weight + from, pull, s.first + from, s.second + from, LANES);
-      else
-        adam_lanes(s, weight + from, pull, s.first + from, s.second + from, count);
-    }
+    const int64_t start = s.starts[part], size = s.starts[part + 1] - start;
+    const int64_t from = size * begin / s.n_shares, to = size * end / s.n_shares;
+    float *weights = s.weights[part], *first = s.first + start, *second = s.second + start;
+    const float *gradients = s.gradients[part];        // null: zero everywhere
+    int64_t i = from;
+    for (; i + LANES <= to; i += LANES)
+      adam_lanes(s, weights + i, gradients ? gradients + i : gradients, first + i, second + i, LANES);
+    if (i < to) adam_lanes(s, weights + i, gradients ? gradients + i : gradients, first + i, second + i, (int)(to - i));
   }
 }
 
-static void adam_step(AdamStep &s, int threads) { latome_parallel(adam_range, &s, s.starts[s.n_parts], threads); }
+static void adam_step(AdamStep &s, int threads) {
+  s.n_shares = threads > 1 ? threads : 1;
+  latome_parallel(adam_shares, &s, s.n_shares, threads);
+}

@@ -112,7 +112,7 @@ static void bernoulli_cell(const Bernoulli &b, int64_t n, float *pulls) {
 
 static void bernoulli_cells(void *context, int64_t begin, int64_t end) {
   const Bernoulli &b = *static_cast<Bernoulli *>(context);
-  float *pulls = (float *)malloc(sizeof(float) * (b.g + LANES));
+  float *pulls = (float *)malloc(sizeof(float) * (longest_row(b.indptr, begin, end, b.m, b.g) + LANES));
   for (int64_t n = begin; n < end; n++) {
     if (!pulls)
       b.value[n] = __builtin_nanf("");

@@ -4,5 +4,6 @@
 #include "mixture.h"
 #include "bernoulli.h"
 #include "layers.h"
+#include "narrow.h"
 #include "adam.h"
-#include "order.h"
+#include "changes.h"

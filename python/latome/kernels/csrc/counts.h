@@ -6,9 +6,9 @@
 
 #include "wide.h"
 #include "negative_binomial.h"
+#include "entries.h"
 
-#define BLOCK 1024                     /* genes whose terms floats add up; sums of blocks are doubles */
-#define TILE 512                       /* genes that go through the steps of a zero together */
+#define TILE (32 * LANES)              /* genes that go through the steps of a zero together */
 #define GROUP 8                        /* cells whose gradients of theta are summed together */
 
 struct Counts {
@@ -30,13 +30,15 @@ struct Counts {
   float *theta, *inverse;              // (g,) theta and 1 / (theta + eps), where they are those of all cells
   float *theta_parts;                  // (groups, g) sums over the cells of a group
   int64_t group;                       // cells that are worked through together
+  const float *location_bias, *gate_bias;   // (g,) added to each cell's location and gate first, in place; or null
 };
 
-// What one cell works with: g floats each, `listed` g places.
-struct Row {
-  float *e, *theta, *inverse, *entry_pull, *entry_theta, *entry_gate;
-  int32_t *listed;
-};
+// row (g,) += bias.
+static void add_bias(float *row, const float *bias, int64_t g) {
+  int64_t j = 0;
+  for (; j + LANES <= g; j += LANES) store(row + j, load(row + j) + load(bias + j));
+  for (; j < g; j++) row[j] += bias[j];
+}
 
 // ---- the means of one cell -----------------------------------------------------------------------------------------
 
@@ -73,101 +75,6 @@ LATOME_INLINE void theta_of(const float *log_theta, int64_t begin, int64_t end, 
   }
 }
 
-// ---- the entries of one cell ---------------------------------------------------------------------------------------
-
-// What a cell is computed from.
-struct Cell {
-  float scale;                         // mu = e scale
-  const float *e, *theta, *inverse, *gate;
-  int64_t n_entries;
-  const int64_t *genes;
-  const float *counts;
-};
-
-// What `count` entries from k on change of the log-probability; the rest of that of large and fractional counts, which
-// are listed, is left to `listed_change`.
-template <int KIND, bool GRADIENT>
-LATOME_INLINE vf entries_change(const Cell &cell, const Row &row, int64_t k, int64_t count, int64_t *n_listed) {
-  float xs[LANES], es[LANES], thetas[LANES], inverses[LANES], gates[LANES];
-  for (int i = 0; i < LANES; i++) xs[i] = es[i] = gates[i] = 0.0f, thetas[i] = inverses[i] = 1.0f;
-  for (int i = 0; i < count; i++) {
-    const int64_t gene = cell.genes[k + i];
-    const float x = cell.counts[k + i];
-    xs[i] = x;
-    es[i] = cell.e[gene];
-    if (KIND != POISSON) thetas[i] = cell.theta[gene], inverses[i] = cell.inverse[gene];
-    if (KIND == ZINB) gates[i] = cell.gate[gene];
-    row.listed[*n_listed] = (int32_t)(k + i);
-    *n_listed += !(x == 1.0f || x == 2.0f || x == 3.0f || x == 4.0f);
-  }
-  const vf none = set(0.0f), x = load(xs), mu = load(es) * set(cell.scale);
-  const vi few = (x == set(1.0f)) | (x == set(2.0f)) | (x == set(3.0f)) | (x == set(4.0f));
-  if (KIND == POISSON) {
-    if (GRADIENT) store(row.entry_pull + k, x - mu);
-    vf change = x * log_of(larger(mu, set(TINY))) - few_log_factorials(x);
-    return few ? change : none;
-  }
-  const vf theta = load(thetas), inverse = load(inverses), gate = load(gates), more = mu + set(EPS);
-  const Zero zero = at_zero<KIND, GRADIENT>(mu, theta, inverse, gate);
-  vf slope, gammas = few_gammas(x, theta, inverse, &slope);
-  vf change = x * (log_of(more) - log1p_of(mu * inverse)) + gammas;
-  change = few ? change : none;
-  if (KIND == ZINB) change += first_lanes(count) ? zero.nb - zero.log_p - softplus_of(gate) : none;
-  if (GRADIENT) {
-    store(row.entry_pull + k, theta * zero.odds * (x / more - set(1.0f)));
-    vf within = x * more / (more + theta) - slope;
-    within = few ? within : none;
-    store(row.entry_theta + k, KIND == ZINB ? within + zero.slope * (set(1.0f) - zero.share) : within);
-    if (KIND == ZINB) store(row.entry_gate + k, -sigmoid_of(gate));
-  }
-  return change;
-}
-
-// The rest of what the listed entries change.
-template <int KIND, bool GRADIENT>
-LATOME_INLINE double listed_change(const Cell &cell, const Row &row, int64_t n_listed) {
-  double total = 0.0;
-  for (int64_t k = 0; k < n_listed; k += WIDE) {
-    const int64_t count = n_listed - k < WIDE ? n_listed - k : WIDE;
-    double xs[WIDE], mus[WIDE], thetas[WIDE], changes[WIDE], slopes[WIDE];
-    for (int i = 0; i < WIDE; i++) xs[i] = mus[i] = thetas[i] = 1.0;
-    for (int i = 0; i < count; i++) {
-      const int64_t entry = row.listed[k + i], gene = cell.genes[entry];
-      xs[i] = cell.counts[entry];
-      mus[i] = cell.e[gene] * cell.scale;
-      if (KIND != POISSON) thetas[i] = cell.theta[gene];
-    }
-    const vd x = load_wide(xs), mu = load_wide(mus), theta = load_wide(thetas);
-    if (KIND == POISSON) {
-      store_wide(changes, x * wide_log(mu > wide(TINY) ? mu : wide(TINY)) - log_factorial(x));
-    } else {
-      vd slope, more = mu + wide((double)EPS), sum = more + theta;
-      vd gammas = gamma_ratio(x, theta, &slope);
-      store_wide(changes, x * (wide_log(more) - wide_log(sum)) + gammas - log_factorial(x));
-      if (GRADIENT) store_wide(slopes, theta * (slope - x / sum));
-    }
-    for (int i = 0; i < count; i++) {
-      total += changes[i];
-      if (KIND != POISSON && GRADIENT) row.entry_theta[row.listed[k + i]] += (float)slopes[i];
-    }
-  }
-  return total;
-}
-
-template <int KIND, bool GRADIENT>
-static double all_changes(const Cell &cell, const Row &row) {
-  int64_t n_listed = 0;
-  double total = 0.0;
-  for (int64_t start = 0; start < cell.n_entries; start += BLOCK) {
-    const int64_t stop = start + BLOCK < cell.n_entries ? start + BLOCK : cell.n_entries;
-    vf sum = set(0.0f);
-    for (int64_t k = start; k < stop; k += LANES)
-      sum += entries_change<KIND, GRADIENT>(cell, row, k, stop - k < LANES ? stop - k : LANES, &n_listed);
-    total += (double)sum_of(sum);
-  }
-  return total + listed_change<KIND, GRADIENT>(cell, row, n_listed);
-}
-
 // ---- all genes of one cell -----------------------------------------------------------------------------------------
 
 // Where a cell's gradients go; `add_theta` to what is there already.
@@ -195,7 +102,8 @@ LATOME_INLINE void tile_exponentials(const Cell &cell, Tile &tile, int64_t start
   store(tile.e2 + j - start, exp_of_negative(-absolute(gate)));
 }
 
-// The last step: log-probability and d/dlog mu added to sums[0] and sums[1], gradients stored.
+// The last step: log-probability and d/dlog mu added to sums[0] and sums[1], gradients stored. What the inflation adds
+// is left as a product, sums[2], of which one logarithm a tile is taken: its factors are from 1/2 to 2.
 template <int KIND, bool GRADIENT>
 LATOME_INLINE void tile_zeros(const Cell &cell, const Tile &tile, const Gradients &to, int64_t start, int64_t j,
                               int64_t count, vf *sums) {
@@ -208,7 +116,8 @@ LATOME_INLINE void tile_zeros(const Cell &cell, const Tile &tile, const Gradient
     vf gate = KIND == ZINB ? load_part(cell.gate + j, count, 0.0f) : set(0.0f);
     Zero zero = zero_from<KIND, GRADIENT>(mu * inverse, load(tile.ratio + j - start), load(tile.e1 + j - start),
                                           load(tile.e2 + j - start), theta, inverse, gate);
-    sums[0] += zero.log_p;
+    sums[0] += KIND == ZINB ? zero.level : zero.nb;
+    if (KIND == ZINB) sums[2] *= set(1.0f) + zero.rest;
     if (!GRADIENT) return;
     pull = -theta * zero.odds;
     if (KIND == ZINB) {
@@ -240,11 +149,11 @@ static double all_zeros(const Cell &cell, const Gradients &to, int64_t g, double
   *pulls = 0.0;
   for (int64_t start = 0; start < g; start += TILE) {
     const int64_t stop = start + TILE < g ? start + TILE : g;
-    vf sums[2] = {set(0.0f), set(0.0f)};
+    vf sums[3] = {set(0.0f), set(0.0f), set(1.0f)};
     if (KIND != POISSON) LATOME_TILE(tile_ratio(cell, tile, start, j, count))
     if (KIND == ZINB) LATOME_TILE(tile_exponentials(cell, tile, start, j, count))
     LATOME_TILE((tile_zeros<KIND, GRADIENT>(cell, tile, to, start, j, count, sums)))
-    total += (double)sum_of(sums[0]);
+    total += (double)sum_of(KIND == ZINB ? sums[0] + log_of(sums[2]) : sums[0]);
     *pulls += (double)sum_of(sums[1]);
   }
   return total;
@@ -268,6 +177,8 @@ template <int KIND, bool GRADIENT>
 static void evaluate_cell(const Counts &c, const Row &row, int64_t n, const Gradients &to) {
   const int64_t g = c.g, first = c.indptr[n] - c.indptr[0];
   float share;
+  if (c.location_bias) add_bias((float *)c.location + n * g, c.location_bias, g);
+  if (c.gate_bias) add_bias((float *)c.gate + n * g, c.gate_bias, g);
   Cell cell{cell_means(c, row, n, &share), row.e, c.theta, c.inverse, c.gate ? c.gate + n * g : nullptr,
             c.indptr[n + 1] - c.indptr[n], c.indices + first, c.values + first};
   if (KIND != POISSON && !c.theta) {
@@ -289,9 +200,16 @@ static void evaluate_cell(const Counts &c, const Row &row, int64_t n, const Grad
 
 // ---- all cells -----------------------------------------------------------------------------------------------------
 
+// At least g, and at least the number of entries of any cell from begin to end.
+static int64_t longest_row(const int64_t *indptr, int64_t begin, int64_t end, int64_t m, int64_t g) {
+  for (int64_t n = begin; n < end && n < m; n++)
+    if (indptr[n + 1] - indptr[n] > g) g = indptr[n + 1] - indptr[n];
+  return g;
+}
+
 template <int KIND, bool GRADIENT>
 static void evaluate_groups(const Counts &c, int64_t begin, int64_t end) {
-  const int64_t g = c.g, padded = g + LANES;
+  const int64_t g = c.g, padded = longest_row(c.indptr, begin * c.group, end * c.group, c.m, g) + LANES;
   float *memory = (float *)malloc(sizeof(float) * 7 * padded);
   if (!memory) {                       // what is no number is noticed above
     for (int64_t n = begin * c.group; n < end * c.group && n < c.m; n++) c.value[n] = __builtin_nanf("");
@@ -302,7 +220,7 @@ static void evaluate_groups(const Counts &c, int64_t begin, int64_t end) {
   for (int64_t group = begin; group < end; group++) {
     const int64_t first = group * c.group, last = first + c.group < c.m ? first + c.group : c.m;
     for (int64_t n = first; n < last; n++) {
-      Gradients to{c.pull + n * g, c.theta_gradient ? c.theta_gradient + n * g : nullptr,
+      Gradients to{c.pull ? c.pull + n * g : nullptr, c.theta_gradient ? c.theta_gradient + n * g : nullptr,
                    c.gate_gradient ? c.gate_gradient + n * g : nullptr, false};
       if (c.theta_parts) to.theta = c.theta_parts + group * g, to.add_theta = n > first;
       evaluate_cell<KIND, GRADIENT>(c, row, n, to);

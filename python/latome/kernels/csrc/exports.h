@@ -11,7 +11,8 @@ LATOME_EXPORT void latome_counts(const int64_t *sizes, void *const *arrays, int 
                    (const int64_t *)arrays[1], (const float *)arrays[2], (const float *)arrays[3],                 \
                    (const float *)arrays[4], (const float *)arrays[5], sizes[4], (const int64_t *)arrays[6],       \
                    (const float *)arrays[7], (float *)arrays[8], (float *)arrays[9], (float *)arrays[10],          \
-                   (float *)arrays[11], (float *)arrays[12], (float *)arrays[13], nullptr, nullptr, nullptr, 1};   \
+                   (float *)arrays[11], (float *)arrays[12], (float *)arrays[13], nullptr, nullptr, nullptr, 1,    \
+                   (const float *)arrays[14], (const float *)arrays[15]};                                           \
   set::counts(work, threads);
   LATOME_EACH(LATOME_COUNTS)
 #undef LATOME_COUNTS
@@ -89,6 +90,18 @@ LATOME_EXPORT void latome_block_gradient(const int64_t *sizes, const float *numb
 #undef LATOME_BLOCK
 }
 
+// out (m, k) = x W' + bias; x (m, h), W (k, h). Runs on the caller's thread.
+LATOME_EXPORT void latome_narrow(int64_t m, int64_t h, int64_t k, const float *x, const float *weight, const float *bias,
+                                 float *out) {
+  LATOME_CALL(narrow_product, m, h, k, x, weight, bias, out);
+}
+
+// Its reverse: adds to of_x (m, h), sets of_weight (k, h) and of_bias (k,); null where not wanted.
+LATOME_EXPORT void latome_narrow_gradient(int64_t m, int64_t h, int64_t k, const float *pull, const float *x,
+                                          const float *weight, float *of_x, float *of_weight, float *of_bias) {
+  LATOME_CALL(narrow_gradient, m, h, k, pull, x, weight, of_x, of_weight, of_bias);
+}
+
 // -- Adam ----------------------------------------------------------------------------------------------------------
 
 // One step; `numbers` holds the rate over its bias correction, 1 - beta1, beta2, 1 - beta2, eps, L2 penalty, the factor
@@ -98,19 +111,22 @@ LATOME_EXPORT void latome_adam(int64_t n_parts, void *const *weights, void *cons
 #define LATOME_ADAM(set)                                                                                           \
   set::AdamStep work{n_parts, (float *const *)weights, (const float *const *)gradients, starts, first, second,     \
                      numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],           \
-                     numbers[7]};                                                                                  \
+                     numbers[7], 1};                                                                                \
   set::adam_step(work, threads);
   LATOME_EACH(LATOME_ADAM)
 #undef LATOME_ADAM
 }
 
-// -- order ---------------------------------------------------------------------------------------------------------
+// -- changes -------------------------------------------------------------------------------------------------------
 
-// Each of m rows of n floats in ascending order into `sorted`, NaN last; `rows` is used up.
-LATOME_EXPORT void latome_sort_rows(int64_t m, int64_t n, float *rows, float *sorted, int threads) {
-#define LATOME_SORT(set)               \
-  set::SortRows work{n, rows, sorted}; \
-  set::sort_rows(work, m, threads);
-  LATOME_EACH(LATOME_SORT)
-#undef LATOME_SORT
+// Log fold changes of g genes; see `Changes` in changes.h. `sizes` holds g, n, the strides of the samples and the number
+// of intervals, then their widths; `numbers` the two shifts and the threshold; `arrays` both sets of samples, scratch.
+LATOME_EXPORT void latome_changes(const int64_t *sizes, const float *numbers, void *const *arrays, double *found,
+                                  int threads) {
+#define LATOME_CHANGES(set)                                                                                     \
+  set::Changes work{sizes[1], (const float *)arrays[0], (const float *)arrays[1], sizes[2], sizes[3], numbers[0], \
+                    numbers[1], numbers[2], sizes[4], sizes + 5, (float *)arrays[2], found};                      \
+  set::changes(work, sizes[0], threads);
+  LATOME_EACH(LATOME_CHANGES)
+#undef LATOME_CHANGES
 }

@@ -10,6 +10,11 @@
 
 #include "parallel.h"
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#define LATOME_X86 1
+#include <immintrin.h>
+#endif
+
 #if defined(_WIN32)
 #define LATOME_EXPORT extern "C" __declspec(dllexport)
 #else
@@ -22,9 +27,7 @@ namespace portable {
 }
 #undef LANES
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define LATOME_X86 1
-
+#if LATOME_X86
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #else

@@ -4,6 +4,7 @@
 // gene. Work is cut by columns of one cache line, so that no two threads write to the same place.
 
 #define STRIP 16                       /* columns of a cache line of floats */
+#define UNROLL _Pragma("GCC unroll 8") /* keeps small arrays of vectors in registers */
 
 typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
 
@@ -29,13 +30,13 @@ LATOME_INLINE void store_some(float *to, int count, vf x) {
 #define LATOME_SPARSE_ROW(K)                                                                      \
   for (; c + (K) * LANES <= h; c += (K) * LANES) {                                                \
     vf sum[K];                                                                                    \
-    for (int j = 0; j < (K); j++) sum[j] = bias ? load(bias + c + j * LANES) : set(0.0f);       \
+    UNROLL for (int j = 0; j < (K); j++) sum[j] = bias ? load(bias + c + j * LANES) : set(0.0f);       \
     for (int64_t e = from; e < to; e++) {                                                         \
       const float *row = weight + indices[e] * h + c;                                             \
       vf x = set(values[e]);                                                                    \
-      for (int j = 0; j < (K); j++) sum[j] += x * load(row + j * LANES);                          \
+      UNROLL for (int j = 0; j < (K); j++) sum[j] += x * load(row + j * LANES);                          \
     }                                                                                             \
-    for (int j = 0; j < (K); j++) store(out + c + j * LANES, sum[j]);                             \
+    UNROLL for (int j = 0; j < (K); j++) store(out + c + j * LANES, sum[j]);                             \
   }
 
 struct SparseProduct {
@@ -77,33 +78,35 @@ struct SparseGradient {
   float *out;
 };
 
-// out (g, h) = x^T upstream (m, h), for strips begin to end of its columns.
-static void sparse_gradient_strips(void *context, int64_t begin, int64_t end) {
+// out (g, h) = x^T upstream (m, h), for genes begin to end.
+static void sparse_gradient_genes(void *context, int64_t begin, int64_t end) {
   const SparseGradient &p = *static_cast<SparseGradient *>(context);
-  const int64_t h = p.h, first = begin * STRIP, last = end * STRIP < h ? end * STRIP : h;
-  for (int64_t gene = 0; gene < p.g; gene++) memset(p.out + gene * h + first, 0, sizeof(float) * (last - first));
+  const int64_t h = p.h, *indices = p.indices;
+  memset(p.out + begin * h, 0, sizeof(float) * h * (end - begin));
   for (int64_t n = 0; n < p.m; n++) {
     const int64_t from = p.indptr[n] - p.indptr[0], to = p.indptr[n + 1] - p.indptr[0];
     const float *upstream = p.upstream + n * h;
-    int64_t c = first;
-    for (; c + 4 * LANES <= last; c += 4 * LANES) {
+    int64_t c = 0;
+    for (; c + 4 * LANES <= h; c += 4 * LANES) {
       vf pull[4];
-      for (int j = 0; j < 4; j++) pull[j] = load(upstream + c + j * LANES);
+      UNROLL for (int j = 0; j < 4; j++) pull[j] = load(upstream + c + j * LANES);
       for (int64_t e = from; e < to; e++) {
-        float *row = p.out + p.indices[e] * h + c;
+        if (indices[e] < begin || indices[e] >= end) continue;
+        float *row = p.out + indices[e] * h + c;
         vf x = set(p.values[e]);
-        for (int j = 0; j < 4; j++) store(row + j * LANES, load(row + j * LANES) + x * pull[j]);
+        UNROLL for (int j = 0; j < 4; j++) store(row + j * LANES, load(row + j * LANES) + x * pull[j]);
       }
     }
-    for (; c < last; c++)
-      for (int64_t e = from; e < to; e++) p.out[p.indices[e] * h + c] += p.values[e] * upstream[c];
+    for (; c < h; c++)
+      for (int64_t e = from; e < to; e++)
+        if (indices[e] >= begin && indices[e] < end) p.out[indices[e] * h + c] += p.values[e] * upstream[c];
   }
 }
 
 static void sparse_gradient(int64_t m, int64_t g, int64_t h, const int64_t *indptr, const int64_t *indices,
                             const float *values, const float *upstream, float *out, int threads) {
   SparseGradient work{m, g, h, indptr, indices, values, upstream, out};
-  latome_parallel(sparse_gradient_strips, &work, (h + STRIP - 1) / STRIP, threads);
+  latome_parallel(sparse_gradient_genes, &work, g, threads);
 }
 
 // What follows a linear layer: out = dropout(relu(norm(y + tables))).
@@ -289,5 +292,6 @@ static void block_backward(BlockGradient &b, int threads) {
 }
 
 #undef STRIP
+#undef UNROLL
 #undef LATOME_SPARSE_ROW
 #undef LATOME_COLUMNS

@@ -8,7 +8,8 @@ enum Kind { POISSON, NB, ZINB };
 // ---- one gene as a zero --------------------------------------------------------------------------------------------
 
 struct Zero {
-  vf nb, log_p;                        // log-probabilities of zero: without and with inflation
+  vf nb, log_p;                        // log-probabilities of zero: without and with inflation, which is
+  vf level, rest;                      // level + log(1 + rest), rest from -1/2 to 1
   vf odds, slope;                      // mu / (mu + theta + eps); d nb / d log theta
   vf share, closed;                    // how much of a zero the NB explains; sigmoid(-gate)
 };
@@ -40,8 +41,10 @@ LATOME_INLINE Zero zero_from(vf relative, vf ratio, vf e1, vf e2, vf theta, vf i
       inverse_both = one / both;
     }
     vf inverse1 = inverse_both * more2, inverse2 = inverse_both * more1;
-    vf level = larger(zero.nb, gate) - (gate > set(0.0f) ? gate : set(0.0f));
-    zero.log_p = level + log1p_of((e1 - e2) * inverse2) + gate * set(0.0f);       // an infinite gate is no number
+    zero.level = larger(zero.nb, gate) - (gate > set(0.0f) ? gate : set(0.0f));
+    zero.level += gate * set(0.0f);    // an infinite gate is no number
+    zero.rest = (e1 - e2) * inverse2;
+    zero.log_p = zero.level + log1p_of(zero.rest);
     if (GRADIENT) {
       zero.share = sigmoid_from(zero.nb - gate, e1, inverse1);
       zero.closed = sigmoid_from(-gate, e2, inverse2);

@@ -1,6 +1,6 @@
-// Ranges of work over a few threads: a small pool of our own, or the team of an OpenMP that is there already.
+// Ranges of work over a few threads: the team of torch's OpenMP where it has one, else a small pool of our own.
 //
-// The pool is made on first use and kept. A forked child has none of its threads and works alone; so does a second
+// Two sets of threads would spin in each other's way between a product of torch's and a kernel. The pool is made on first use and kept. A forked child has none of its threads and works alone; so does a second
 // caller while the pool is busy. Between two calls the threads spin for some microseconds, then sleep.
 #pragma once
 
@@ -23,6 +23,7 @@ typedef void (*latome_body)(void *context, int64_t begin, int64_t end);
 namespace latome_pool {
 
 constexpr int MOST_THREADS = 64;
+static const long home = latome_process();             // where the library was loaded
 constexpr int SPINS = 400;
 
 inline void pause_briefly() {
@@ -52,7 +53,6 @@ struct Pool {
   alignas(64) std::atomic<int> asleep{0};
   Work work{};
   int size = 0;                      // threads beside the caller's
-  long process = 0;
   std::mutex sleeping, busy;
   std::condition_variable wake;
 
@@ -128,10 +128,9 @@ inline void team_body(void *data) {
 // Calls body over contiguous ranges that cover [0, n), on at most `threads` threads; the caller's is one of them.
 inline void latome_parallel(latome_body body, void *context, int64_t n, int threads) {
   using namespace latome_pool;
-  static const long process = latome_process();
   if (threads > MOST_THREADS) threads = MOST_THREADS;
   if (threads > n) threads = (int)n;
-  if (threads <= 1 || latome_process() != process) {
+  if (threads <= 1 || latome_process() != home) {
     if (n > 0) body(context, 0, n);
     return;
   }

@@ -58,6 +58,8 @@ LATOME_INLINE vi first_lanes(int64_t count) {
   return x < set_int((int32_t)count);
 }
 
+LATOME_INLINE vi float_to_bits(vf x) { return (vi)x; }
+LATOME_INLINE vf bits_to_float(vi x) { return (vf)x; }
 LATOME_INLINE vf absolute(vf x) { return (vf)((vi)x & set_int(0x7fffffff)); }
 LATOME_INLINE vf larger(vf a, vf b) { return a > b ? a : b; }           // where either is NaN: b
 LATOME_INLINE vf smaller(vf a, vf b) { return a < b ? a : b; }
