@@ -85,6 +85,8 @@ get_cells.default <- function(object, assay = NULL, layer = NULL, coldata = NULL
     "For an AnnData object use latome_python()$model$SCVI."
   } else if (inherits(object, "latome_model")) {
     "This is a trained model; the data come first: give the object, and the model as `model`."
+  } else if (is.character(object)) {
+    "A file of counts is prepared first, once: store <- prepare_store(\"cells.h5ad\", \"cells.store\")."
   } else {
     ""
   }

@@ -12,7 +12,12 @@ read_cells <- function(object, arguments, call) {
 #' The same, whatever the values.
 #' @noRd
 fetch_cells <- function(object, assay, layer, coldata, call) {
-  cells <- get_cells(object, assay, layer, coldata, call)
+  complete_cells(get_cells(object, assay, layer, coldata, call), call)
+}
+
+#' What get_cells() returns, with counts as a dgCMatrix, and names.
+#' @noRd
+complete_cells <- function(cells, call) {
   cells$counts <- as_counts(cells$counts, cells$where, call)
   if (is.null(colnames(cells$counts))) {
     colnames(cells$counts) <- as.character(seq_len(ncol(cells$counts)))
@@ -36,8 +41,12 @@ as_counts <- function(counts, where, call) {
   if (on_disk) {
     inform_latome(paste0("Reading ", where, " (", class(counts)[[1]], ") into memory as a dgCMatrix."))
   }
+  as_dgCMatrix(counts, where, call)
+}
+
+as_dgCMatrix <- function(counts, where, call) {
   tryCatch(
-    if (on_disk) {
+    if (inherits(counts, c("DelayedMatrix", "IterableMatrix"))) {
       methods::as(counts, "dgCMatrix")
     } else {
       methods::as(methods::as(methods::as(counts, "CsparseMatrix"), "generalMatrix"), "dMatrix")

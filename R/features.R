@@ -15,8 +15,20 @@ choose_genes <- function(cells, features, batch, verbose, call) {
     chosen <- own_genes(cells, verbose, call) %||% select_genes(cells, batch, call)
   }
   genes <- all_genes[all_genes %in% chosen$genes]
-  used <- drop_empty_genes(cells$counts, genes, verbose)
-  inform_latome(paste0("Genes: ", count_of(length(used)), ", ", chosen$how, "."), verbose)
+  empty <- genes[Matrix::rowSums(take_genes(cells$counts, genes)) == 0]
+  settle_genes(genes, empty, chosen$how, verbose, call)
+}
+
+#' The genes without those that no cell expresses: such a gene teaches the model nothing, and that is said.
+#' @noRd
+settle_genes <- function(genes, empty, how, verbose, call) {
+  empty <- intersect(genes, empty)
+  if (length(empty)) {
+    inform_latome(paste0("Leaves out ", count_of(length(empty), "gene"), " without any count: ",
+      quoted(empty, 3L), "."), verbose)
+  }
+  used <- setdiff(genes, empty)
+  inform_latome(paste0("Genes: ", count_of(length(used)), ", ", how, "."), verbose)
   if (length(used) < 2L) {
     abort_latome(
       paste0("Only ", count_of(length(used), "gene"), " with counts to train on; a model needs at least 2."),
@@ -79,17 +91,6 @@ select_genes <- function(cells, batch, call, n_top = 4000L) {
     genes = as.character(reply$genes),
     how = "those with the largest excess of zeros"
   )
-}
-
-#' A gene that no cell expresses teaches the model nothing: it is dropped, and that is said.
-#' @noRd
-drop_empty_genes <- function(counts, genes, verbose) {
-  empty <- genes[Matrix::rowSums(take_genes(counts, genes)) == 0]
-  if (length(empty)) {
-    inform_latome(paste0("Leaves out ", count_of(length(empty), "gene"), " without any count: ",
-      quoted(empty, 3L), "."), verbose)
-  }
-  setdiff(genes, empty)
 }
 
 #' Rows by name; the matrix itself, uncopied, where they are all there in order.

@@ -22,15 +22,11 @@ open_query <- function(x, model, cells, source, call) {
   if (is.null(source$assay) && is.null(source$layer) && !is.null(fit$source$assay) && has_assay(x, fit$source$assay)) {
     source[c("assay", "layer")] <- list(fit$source$assay, fit$source$layer)
   }
-  held <- fetch_cells(x, source$assay, source$layer, source$coldata, call)
-  missing <- setdiff(fit$genes, rownames(held$counts))
-  if (length(missing)) {
-    abort_latome(
-      paste0(count_of(length(missing)), " of the ", count_of(length(fit$genes), "gene"),
-        " of the model are not in the data: ", quoted(missing, 3L), "."),
-      "The model needs each gene it was trained on.", kind = "QueryError", field = "genes", call = call
-    )
+  if (is_store(x)) {
+    return(open_stored_query(x, fit, cells, call))
   }
+  held <- fetch_cells(x, source$assay, source$layer, source$coldata, call)
+  check_genes_there(fit, rownames(held$counts), call)
   held$counts <- take_genes(held$counts, fit$genes)
   places <- seq_len(ncol(held$counts))
   if (!is.null(cells)) {
@@ -44,6 +40,19 @@ open_query <- function(x, model, cells, source, call) {
     fit = fit, weights = model_weights(fit, call), cells = colnames(held$counts), places = places,
     coldata = held$coldata, where = held$where, stored = FALSE, data = to_anndata(held$counts, columns, call)
   )
+}
+
+#' A model needs each gene that it was trained on.
+#' @noRd
+check_genes_there <- function(fit, genes, call) {
+  missing <- setdiff(fit$genes, genes)
+  if (length(missing)) {
+    abort_latome(
+      paste0(count_of(length(missing)), " of the ", count_of(length(fit$genes), "gene"),
+        " of the model are not in the data: ", quoted(missing, 3L), "."),
+      "The model needs each gene it was trained on.", kind = "QueryError", field = "genes", call = call
+    )
+  }
 }
 
 #' Whether a model was trained on values that are not whole numbers.

@@ -11,6 +11,7 @@ from latome.bridge.differential import differential_expression
 from latome.bridge.engine import anndata, select_genes, status
 from latome.bridge.expression import expression_blocks, normalized_expression
 from latome.bridge.files import describe, read_model, write_model
+from latome.bridge.jobs import read_job, write_job
 from latome.bridge.predictive import (
     feature_correlation,
     latent_library_size,
@@ -26,10 +27,22 @@ from latome.bridge.questions import (
     reconstruction_error,
 )
 from latome.bridge.steps import proceed
+from latome.bridge.store import (
+    add_to_store,
+    begin_store,
+    discard_store,
+    finish_store,
+    open_store,
+    part_of_store,
+    prepare_store,
+    store_columns,
+)
 from latome.bridge.training import advance, finish, start
 
-__all__ = ["advance", "aggregated_posterior", "anndata", "batch_representation", "close", "describe",
-           "differential_abundance", "differential_expression", "elbo", "expression_blocks", "feature_correlation",
-           "finish", "latent", "latent_library_size", "latent_moments", "likelihood_parameters",
-           "marginal_blocks", "next_block", "normalized_expression", "posterior_samples", "predictive_check", "proceed",
-           "read_model", "reconstruction_error", "select_genes", "start", "status", "write_model"]
+__all__ = ["add_to_store", "advance", "aggregated_posterior", "anndata", "batch_representation", "begin_store", "close",
+           "describe", "differential_abundance", "differential_expression", "discard_store", "elbo",
+           "expression_blocks", "feature_correlation", "finish", "finish_store", "latent", "latent_library_size",
+           "latent_moments", "likelihood_parameters", "marginal_blocks", "next_block", "normalized_expression",
+           "open_store", "part_of_store", "posterior_samples", "predictive_check", "prepare_store", "proceed",
+           "read_job", "read_model", "reconstruction_error", "select_genes", "start", "status", "store_columns",
+           "write_job", "write_model"]

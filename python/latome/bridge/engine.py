@@ -14,8 +14,9 @@ from latome.backend import borrowed_blas, torch
 from latome.bridge.answers import answers, as_list
 from latome.data.minified import minify
 from latome.data.selection import select_genes as select
+from latome.kernels import native
 
-__all__ = ["anndata", "select_genes", "status"]
+__all__ = ["anndata", "column_values", "select_genes", "status"]
 
 
 @answers
@@ -27,7 +28,14 @@ def status():
     return {"version": __version__, "python": sys.version.split()[0], "executable": sys.executable,
             "torch": str(torch.__version__), "numpy": np.__version__, "anndata": package_version("anndata"),
             "safetensors": package_version("safetensors"), "threads": torch.get_num_threads(), "devices": devices,
-            "kernels": "torch operations", "borrowed_blas": borrowed_blas}
+            "kernels": kernels(native.status()), "borrowed_blas": borrowed_blas}
+
+
+def kernels(found):
+    """The compiled kernels of `native.status()` in words."""
+    if not found["compiled"]:
+        return f"torch operations ({found['problem']})"
+    return f"compiled ({found['instructions']})" + (f"; {found['problem']}" if found["problem"] else "")
 
 
 @answers
@@ -46,11 +54,7 @@ def anndata(x, i, p, shape, cells, genes, columns, posterior=None):
     matrix = sp.csr_matrix((x, i, p), shape=(n, g), copy=False)
     obs = pd.DataFrame(index=pd.Index(as_list(cells), dtype=object))
     for name, column in dict(columns).items():
-        if "codes" in column:
-            codes = np.asarray(column["codes"]).astype(np.int64)
-            obs[name] = pd.Categorical.from_codes(codes, as_list(column["levels"]))
-        else:
-            obs[name] = np.asarray(column["values"], dtype=np.float64).ravel()
+        obs[name] = column_values(column)
     var = pd.DataFrame(index=pd.Index(as_list(genes), dtype=object))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")                # of names that occur twice: open_data refuses them
@@ -58,6 +62,13 @@ def anndata(x, i, p, shape, cells, genes, columns, posterior=None):
     if posterior is not None:
         adata = minify(adata, posterior["mean"], posterior["variance"], np.ravel(posterior["totals"]))
     return {"data": adata}
+
+
+def column_values(column):
+    """A column that R sends, {"codes", "levels"} or {"values"}, as pandas holds it."""
+    if "codes" not in column:
+        return np.asarray(column["values"], dtype=np.float64).ravel()
+    return pd.Categorical.from_codes(np.asarray(column["codes"]).astype(np.int64).ravel(), as_list(column["levels"]))
 
 
 @answers

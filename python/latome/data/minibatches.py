@@ -3,10 +3,12 @@
 import numpy as np
 
 from latome.backend import torch
+from latome.data.windows import ahead, grouped
 from latome.kernels.sparse import SparseCounts
 
 __all__ = ["Minibatches", "covariates_of", "minibatch_bounds"]
 
+GATHERED = 1 << 18                                     # counts gathered at once: they stay in the processor's cache
 SMALLEST = 3                                           # batch normalisation needs more than one cell
 
 
@@ -59,6 +61,7 @@ class Minibatches:
         self.bounds = minibatch_bounds(len(self.rows), size)
         self.device = device
         self.columns = _columns(data)
+        self.group = max(size, int(GATHERED / max(1, data.source.filled)))
 
     def __len__(self):
         return len(self.bounds)
@@ -68,25 +71,23 @@ class Minibatches:
 
     def shuffled(self, rows):
         """Minibatches over `rows`, a permutation of this object's rows."""
-        group = []
-        for bound in self.bounds:
-            group.append(bound)
-            if bound[1] - group[0][0] >= self.data.source.window:
-                yield from self._block(rows, group)
-                group = []
-        if group:
-            yield from self._block(rows, group)
+        source = self.data.source
+        windows = [self.bounds] if source.window is None else list(grouped(self.bounds, source.window))
+        for bounds, window in ahead(lambda bounds: (bounds, source.hold(rows[bounds[0][0]:bounds[-1][1]])), windows):
+            for group in grouped(bounds, self.group):
+                yield from self._block(rows, window, group, bounds[0][0])
+            del window                                 # before the next one but one is read
 
-    def _block(self, rows, bounds):
+    def _block(self, rows, window, bounds, start):
+        """The minibatches `bounds`, gathered at once from a window that begins at `start`."""
         first, last = bounds[0][0], bounds[-1][1]
         index = torch.from_numpy(rows[first:last].copy())
-        part = self.data.source.take(rows[first:last])
-        counts = SparseCounts(
-            torch.from_numpy(part.indptr.astype(np.int64)), torch.from_numpy(part.indices.astype(np.int64)),
-            torch.from_numpy(part.data), part.shape[1],
-        ).to(self.device)
+        part = window.cells(first - start, last - start)
         block = {name: values[index].to(self.device) for name, values in self.columns.items()}
         block["index"] = index.to(self.device)
-        for start, stop in bounds:
-            a, b = start - first, stop - first
-            yield {"x": counts.cells(a, b), **{name: values[a:b] for name, values in block.items()}}
+        indptr, indices = (torch.from_numpy(of.astype(np.int64)).to(self.device) for of in (part.indptr, part.indices))
+        values = torch.from_numpy(part.data).to(self.device)
+        for a, b in np.array(bounds) - first:
+            begin, end = int(part.indptr[a]), int(part.indptr[b])
+            counts = SparseCounts(indptr[a:b + 1] - begin, indices[begin:end], values[begin:end], part.shape[1])
+            yield {"x": counts, **{name: of[a:b] for name, of in block.items()}}

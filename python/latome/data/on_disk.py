@@ -3,17 +3,22 @@
 import numpy as np
 import scipy.sparse as sp
 
-from latome.data.values import CHUNK, check_values, entry_blocks, native, note_present, row_sums, tidied
+from latome.data.entries import damaged, in_threads, is_hdf5, runs_of
+from latome.data.hdf5 import direct_entries
+from latome.data.values import check_values, entry_blocks, native, note_present, row_sums
+from latome.data.windows import Window
 from latome.errors import FieldError
 
-__all__ = ["DenseRows", "DiskCounts", "SparseRows"]
+__all__ = ["DenseRows", "DiskCounts", "SparseRows", "dense_rows"]
 
-GAP = 1 << 12                                          # entries cheaper to read and drop than to skip
 WINDOW = 4096, 32768                                   # cells read and shuffled among each other: at least, at most
-COUNTS = 1 << 22                                       # of such a window, in between
+COUNTS = 1 << 21                                       # of such a window, in between
 RUN = 16                                               # cells in a row that stay together in a shuffle, at least
-LOOKED_AT = 64                                         # cells by which a dense matrix is judged
 RUNS = 128                                             # such runs in a window, at least: from all over the file
+GAP = 1 << 12                                          # values of a dense matrix cheaper to read than to skip
+NEAR = 1 << 8                                          # entries between rows that are kept with them, at most
+LOOKED_AT = 64                                         # cells by which a dense matrix is judged
+BLOCK = 1 << 20                                        # values of a dense matrix looked at by one thread at a time
 
 
 class SparseRows:
@@ -21,7 +26,7 @@ class SparseRows:
 
     Arguments
     ---------
-    data, indices : (nnz,) datasets of the file; they are only ever sliced.
+    data, indices : (nnz,) entries of the file, such as `entries_of` a dataset makes.
     indptr : (n + 1,) where each row begins and ends; read into memory.
     n_genes : number of columns.
 
@@ -33,24 +38,32 @@ class SparseRows:
         self.data, self.indices = data, indices
         self.offsets = np.asarray(indptr[:], dtype=np.int64)           # (n + 1,) beyond 2^31 entries too
         self.shape = (len(self.offsets) - 1, n_genes)
-        self.chunk = max(chunk_of(values)[0] for values in (data, indices))
+        self.chunk = max(data.chunk, indices.chunk)
         self.filled = self.offsets[-1] / max(1, self.shape[0])
 
     def __bool__(self):
-        return bool(self.data)
+        return bool(self.data) and bool(self.indices)
 
-    def read(self, rows, runs):
-        """CSR (m, g) of `rows` (m,), increasing, in `runs` [(first, last + 1) of `rows`, ...]."""
-        begins, ends = self.offsets[rows], self.offsets[rows + 1]
-        indptr = np.concatenate([[0], np.cumsum(ends - begins)])       # (m + 1,)
-        data = np.empty(indptr[-1], dtype=self.data.dtype)
-        indices = np.empty(indptr[-1], dtype=np.int64 if self.shape[1] > np.iinfo(np.int32).max else np.int32)
-        for first, last in runs:
-            file, here = slice(begins[first], ends[last - 1]), slice(indptr[first], indptr[last])
-            wanted = within(begins[first:last] - begins[first], ends[first:last] - begins[first])
-            data[here] = self.data[file][wanted]
-            indices[here] = self.indices[file][wanted]
-        return sp.csr_matrix((native(data), indices, indptr), shape=(len(rows), self.shape[1]))
+    @property
+    def dtype(self):
+        return self.data.dtype
+
+    def read(self, rows):
+        """(CSR (r, g), places): rows of the file that hold `rows` (m,), increasing, and where each stands in it."""
+        runs = np.array(runs_of(self.offsets[rows], self.offsets[rows + 1], NEAR), dtype=np.int64).reshape(-1, 2)
+        starts, stops = rows[runs[:, 0]], rows[runs[:, 1] - 1] + 1
+        shift = starts - (np.cumsum(stops - starts) - (stops - starts))          # of rows of the file against ours
+        held = np.repeat(shift, stops - starts)
+        held += np.arange(len(held))
+        indptr = np.concatenate([[0], np.cumsum(self.offsets[held + 1] - self.offsets[held])])
+        begins, ends = self.offsets[starts], self.offsets[stops]
+        indices = self.indices.read(begins, ends)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < self.shape[1]:
+            raise damaged("of the counts", f"an entry is of gene {indices.max()} of {self.shape[1]}")
+        if indices.dtype.itemsize < 4:
+            indices = indices.astype(np.int32)
+        csr = sp.csr_matrix((native(self.data.read(begins, ends)), indices, indptr), shape=(len(held), self.shape[1]))
+        return csr, rows - np.repeat(shift, runs[:, 1] - runs[:, 0])
 
 
 class DenseRows:
@@ -64,23 +77,39 @@ class DenseRows:
     """
 
     def __init__(self, values):
-        self.values = values
+        self.values, self.direct = values, direct_entries(values)
         self.shape = tuple(values.shape)
         self.offsets = np.arange(self.shape[0] + 1, dtype=np.int64) * self.shape[1]
-        self.chunk = chunk_of(values)[0] * self.shape[1]
+        self.chunk = (getattr(values, "chunks", None) or (1,))[0] * self.shape[1]
         first = values[:LOOKED_AT]
         self.filled = np.count_nonzero(first) / max(1, len(first))
 
     def __bool__(self):
-        return bool(self.values)
+        return not is_hdf5(self.values) or bool(self.values)
 
-    def read(self, rows, runs):
-        """CSR (m, g) of `rows` (m,), increasing, in `runs` [(first, last + 1) of `rows`, ...]."""
-        parts = []
-        for first, last in runs:
-            values = self.values[slice(rows[first], rows[last - 1] + 1)]
-            parts.append(dense_rows(values[rows[first:last] - rows[first]]))
-        return sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, self.shape[1]))
+    @property
+    def dtype(self):
+        return self.values.dtype
+
+    def read(self, rows):
+        """(CSR (m, g) of `rows` (m,), increasing, their places in it)."""
+        if self.direct:
+            n = max(1, BLOCK // max(1, self.shape[1]))
+            blocks = [rows[start:start + n] for start in range(0, len(rows), n)]
+        else:                                          # of what the file keeps together, all is read anyway
+            runs = runs_of(self.offsets[rows], self.offsets[rows + 1], max(GAP, self.chunk))
+            blocks = [rows[first:last] for first, last in runs]
+        parts = in_threads(lambda block: dense_rows(self._values(block)), blocks)
+        csr = sp.vstack(parts, format="csr") if parts else sp.csr_matrix((0, self.shape[1]))
+        return csr, np.arange(len(rows))
+
+    def _values(self, rows):
+        """(m, g) of `rows` (m,), increasing."""
+        if not self.direct:
+            return self.values[slice(rows[0], rows[-1] + 1)][rows - rows[0]]
+        runs = np.array(runs_of(rows, rows + 1, 0))
+        begins, ends = self.offsets[rows[runs[:, 0]]], self.offsets[rows[runs[:, 1] - 1] + 1]
+        return self.direct.read(begins, ends).reshape(-1, self.shape[1])
 
 
 class Tally:
@@ -113,20 +142,26 @@ class DiskCounts:
     name : what the user calls it ("X", "layer 'counts'"), for messages.
     rows, columns : (n,), (g,) those of the file to use, in this order; None for all.
     mark : of the matrix it was made from; see `sources.mark_of`.
+    known : (totals (n,), genes detected (g,), whether all are whole) of the whole file, where that is known.
     """
 
-    def __init__(self, store, name="X", rows=None, columns=None, mark=None):
+    def __init__(self, store, name="X", rows=None, columns=None, mark=None, known=None):
         self.store, self.name, self.mark = store, name, mark
         self.rows = None if rows is None else np.asarray(rows, dtype=np.int64)
         self.columns = columns
         size = [len(kept) if kept is not None else whole
                 for kept, whole in zip((rows, columns), store.shape, strict=True)]
         self.shape = tuple(size)
+        self.filled = store.filled * self.shape[1] / max(1, store.shape[1])
         self.window = int(np.clip(COUNTS / max(1, store.filled), *WINDOW))
         entries = max(1, store.offsets[-1] / max(1, store.shape[0]))   # of a cell
         run = np.clip(store.chunk / entries, RUN, max(RUN, self.window / RUNS))
         self._run = int(run * entries)                                 # entries that are read together
         self._tally = None                                             # of the only pass
+        if known is not None and rows is None and columns is None:
+            self._tally = Tally(*self.shape)
+            self._tally.totals, self._tally.detected = known[:2]
+            self._tally.fraction = np.zeros(0 if known[2] else 1) + 0.5
 
     @property
     def readable(self):
@@ -155,17 +190,14 @@ class DiskCounts:
 
     def take(self, rows):
         """CSR (len(rows), g) of float32 counts without explicit zeros, rows in any order."""
-        part = self._read(rows)
-        part = sp.csr_matrix((part.data.astype(np.float32, copy=False), part.indices, part.indptr), shape=part.shape)
-        part.eliminate_zeros()
-        return part
+        return self.hold(rows).cells()
 
     def blocks(self):
         """Yields (start, CSR (m, g) of the cells from there on), all cells in their order."""
         rows = np.arange(self.shape[0]) if self.rows is None else self.rows
         sizes = self.store.offsets[rows + 1] - self.store.offsets[rows]
         for start, stop in entry_blocks(np.concatenate([[0], np.cumsum(sizes)])):
-            yield start, self._read(np.arange(start, stop))
+            yield start, self.hold(np.arange(start, stop)).stored()
 
     def shuffled(self, rows, generator):
         """The rows (n',) in an order drawn from `generator` that a file can be read in.
@@ -191,8 +223,8 @@ class DiskCounts:
             self._tally = tally
         return self._tally
 
-    def _read(self, rows):
-        """CSR (m, g) of these rows, of the file's type."""
+    def hold(self, rows):
+        """A `Window` of rows (m,) in any order: what is read of the file for them, and no other row."""
         if not self.readable:
             raise FieldError("x", problem=f"The file that holds {self.name} was closed.",
                              hint="Open it again (anndata.read_h5ad(path, backed='r')) and keep it open while the "
@@ -201,51 +233,16 @@ class DiskCounts:
         if self.rows is not None:
             rows = self.rows[rows]
         sorted_rows, back = np.unique(rows, return_inverse=True)
-        runs = runs_of(self.store.offsets[sorted_rows], self.store.offsets[sorted_rows + 1],
-                       max(GAP, self.store.chunk))     # of what the file keeps together, all is read anyway
-        part = self.store.read(sorted_rows, runs)
-        if self.columns is not None:
-            part = part[:, self.columns]
-        if not part.has_canonical_format:
-            part = tidied(part)
-        in_place = len(back) == len(sorted_rows) and (back == np.arange(len(back))).all()
-        return part if in_place else part[back]
-
-
-def runs_of(begins, ends, gap):
-    """[(first, last + 1), ...]: which of the ranges [begins, ends) (m,) of a file to read at once.
-
-    Neighbours join where less than `gap` lies between them, and as long as a run stays within a chunk of memory.
-    """
-    apart = np.flatnonzero(begins[1:] - ends[:-1] > gap) + 1
-    runs = []
-    for first, last in zip([0, *apart], [*apart, len(begins)], strict=True):
-        while first < last:
-            fit = np.searchsorted(ends[first:last], begins[first] + CHUNK, side="right")
-            runs.append((first, first + max(1, int(fit))))
-            first = runs[-1][1]
-    return runs
-
-
-def within(begins, ends):
-    """A slice, or places (nnz,), of the ranges [begins, ends) (m,) one after the other."""
-    if (begins[1:] == ends[:-1]).all():
-        return slice(None)
-    lengths = ends - begins
-    shift = np.repeat(begins - np.concatenate([[0], np.cumsum(lengths)[:-1]]), lengths)
-    return shift + np.arange(len(shift))
+        csr, places = self.store.read(sorted_rows)
+        places = places[back.ravel()]
+        in_place = len(places) == csr.shape[0] and (places == np.arange(len(places))).all()
+        return Window(csr, None if in_place else places, self.columns)
 
 
 def dense_rows(values):
     """CSR (m, g) of a dense block."""
     n, g = values.shape
-    filled = values != 0
-    indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(filled, axis=1))])
-    places = np.flatnonzero(filled)                                    # far faster of one dimension than of two
+    places = np.flatnonzero(values != 0)                               # far faster of one dimension than of two
+    indptr = np.searchsorted(places, np.arange(n + 1) * g)
     indices = places - np.repeat(np.arange(n) * g, np.diff(indptr))
     return sp.csr_matrix((native(values.reshape(-1)[places]), indices.astype(np.int32), indptr), shape=values.shape)
-
-
-def chunk_of(values):
-    """The shape in which a dataset lies in its file, (1, ...) where that is row by row."""
-    return getattr(values, "chunks", None) or (1,)

@@ -6,11 +6,14 @@ import zlib
 import numpy as np
 import scipy.sparse as sp
 
+from latome.data.hdf5 import entries_of
+from latome.data.lazy import StoredMatrix
 from latome.data.on_disk import DenseRows, DiskCounts, SparseRows, dense_rows
 from latome.data.values import CHUNK, check_values, entry_blocks, native, note_present, row_sums, tidied
+from latome.data.windows import Window
 from latome.errors import FieldError
 
-__all__ = ["CountSource", "closest", "count_matrix", "mark_of", "open_counts", "read_h5ad"]
+__all__ = ["CountSource", "closest", "count_matrix", "counts_by_gene", "mark_of", "open_counts", "read_h5ad"]
 
 LOOKED_AT = 1 << 20                                    # entries by which a changed matrix is told
 
@@ -43,7 +46,7 @@ def open_counts(adata, layer=None):
     matrix, rows, columns = stored_matrix(adata, layer)
     if in_memory(matrix):
         return CountSource(rows_of_matrix(matrix), name, _mark(matrix))
-    return DiskCounts(rows_in_file(matrix, name), name, rows, columns, _mark(matrix))
+    return DiskCounts(rows_in_file(matrix, name), name, rows, columns, _mark(matrix), getattr(matrix, "tally", None))
 
 
 def stored_matrix(adata, layer=None):
@@ -51,16 +54,21 @@ def stored_matrix(adata, layer=None):
     if layer is not None and layer not in adata.layers:
         raise FieldError("layer", problem=f"The data have no layer '{layer}'.", hint=closest(layer, adata.layers))
     part = None, None
-    if layer is None and adata.isbacked and adata.is_view:
-        adata, *part = view_of_file(adata)
-    matrix = adata.X if layer is None else adata.layers[layer]
+    if adata.is_view and not in_memory(held_by(getattr(adata, "_adata_ref", None), layer)):
+        adata, *part = view_of_file(adata)             # through the view, anndata would read the part
+    matrix = held_by(adata, layer)
     if matrix is None:
         raise FieldError("layer", problem="The data have no X.", hint="Name the layer that holds raw counts.")
     return matrix, *part
 
 
+def held_by(adata, layer):
+    """The matrix of `layer` (None: X) of an AnnData, or None."""
+    return None if adata is None else adata.X if layer is None else adata.layers[layer]
+
+
 def view_of_file(view):
-    """(AnnData backed by a file, rows, columns) of a view of it: through the view, anndata would read the part."""
+    """(AnnData that holds the matrix, rows, columns) of a view of it."""
     parent = getattr(view, "_adata_ref", None)
     places = [getattr(view, name, None) for name in ("_oidx", "_vidx")]
     if parent is None or any(place is None for place in places):
@@ -71,18 +79,35 @@ def view_of_file(view):
 
 def rows_in_file(matrix, name):
     """The `SparseRows` or `DenseRows` of a matrix in a file."""
+    if isinstance(matrix, StoredMatrix) and matrix.rows is not None:
+        return matrix.rows
     form = getattr(matrix, "format", None)
-    if form == "csr":
+    if form == "csr" and not isinstance(matrix, StoredMatrix):
         group = matrix.group
-        return SparseRows(group["data"], group["indices"], group["indptr"], matrix.shape[1])
-    if form == "csc":
+        return SparseRows(entries_of(group["data"]), entries_of(group["indices"]), group["indptr"], matrix.shape[1])
+    if form in ("csr", "csc"):
         raise FieldError("x", problem=f"{name} lies in its file gene by gene (CSC); cells cannot be read from it.",
-                         hint="Load the data, adata = adata.to_memory(), or write the file cell by cell once: "
-                              "adata.X = adata.X.tocsr(); adata.write_h5ad(path).")
-    if type(matrix).__module__.startswith("h5py") and len(matrix.shape) == 2:
+                         hint="Write it cell by cell once, which takes little memory: latome.data.prepare_store(path, "
+                              "folder), then latome.data.open_store(folder). Or load it: adata = adata.to_memory().")
+    if type(matrix).__module__.startswith(("h5py", "zarr")) and len(matrix.shape) == 2:
         return DenseRows(matrix)
     raise FieldError("x", problem=f"Counts of type {type(matrix).__name__} cannot be read.",
                      hint="Give a scipy sparse matrix, a numpy array, or an AnnData read with backed='r'.")
+
+
+def counts_by_gene(adata, layer=None):
+    """(data, indices, indptr, shape) of counts that lie in a file gene by gene, else None."""
+    matrix, rows, _ = stored_matrix(adata, layer)
+    if isinstance(matrix, StoredMatrix):
+        found = matrix.by_gene
+    elif not in_memory(matrix) and getattr(matrix, "format", None) == "csc":
+        found = *(entries_of(matrix.group[name]) for name in ("data", "indices")), matrix.group["indptr"], matrix.shape
+    else:
+        return None
+    if found is not None and rows is not None:
+        raise FieldError("x", problem="The data are a part of counts that lie in their file gene by gene (CSC).",
+                         hint="Write a store of all of them, and take the part of that.")
+    return found
 
 
 def in_memory(matrix):
@@ -109,6 +134,9 @@ def rows_of_matrix(matrix):
     else:
         raise FieldError("x", problem=f"The matrix holds values of type {matrix.dtype}, not numbers.",
                          hint="Give raw counts, of a number type.")
+    if csr.indptr.dtype != csr.indices.dtype and csr.nnz <= np.iinfo(np.int32).max:         # or each part that is taken
+        parts = csr.data, csr.indices.astype(np.int32, copy=False), csr.indptr.astype(np.int32)      # copies the larger
+        csr = sp.csr_matrix(parts, shape=csr.shape)
     return csr if csr.has_canonical_format else tidied(csr)
 
 
@@ -155,12 +183,13 @@ class CountSource:
     mark : of the matrix it was made from; see `mark_of`.
     """
 
-    window = 4096                                      # cells worth reading at a time
+    window = None                                      # cells to read at a time: none is read
     readable = True
 
     def __init__(self, csr, name="X", mark=None):
         self.csr, self.name, self.mark = csr, name, mark
         self.shape = csr.shape
+        self.filled = csr.nnz / max(1, csr.shape[0])
 
     def check(self, allow_noninteger=False):
         """Refuse what cannot be counts; see `check_values`."""
@@ -170,7 +199,7 @@ class CountSource:
 
     def totals(self):
         """(n,) float64: the sum of each cell's counts."""
-        return row_sums(self.csr)
+        return np.concatenate([np.zeros(0), *(row_sums(part) for _, part in self.blocks())])
 
     def detected(self):
         """(g,) bool: genes with at least one count."""
@@ -188,14 +217,13 @@ class CountSource:
         part.sort_indices()
         return CountSource(part, self.name, self.mark)
 
+    def hold(self, rows):
+        """A `Window` of rows (m,) in any order; nothing is copied yet."""
+        return Window(self.csr, np.asarray(rows), tidy=True)
+
     def take(self, rows):
         """CSR (len(rows), g) of float32 counts without explicit zeros; a copy that may be kept."""
-        part = self.csr[rows]
-        data = part.data.astype(np.float32, copy=False)
-        part = sp.csr_matrix((data, part.indices, part.indptr), shape=part.shape)
-        if not data.all():
-            part.eliminate_zeros()
-        return part
+        return self.hold(rows).cells()
 
     def blocks(self):
         """Yields (start, CSR (m, g) of the cells from there on), all cells in their order, as views."""

@@ -6,7 +6,7 @@ from latome.errors import FieldError
 
 __all__ = ["CHUNK", "check_values", "entry_blocks", "native", "note_present", "row_sums", "tidied"]
 
-CHUNK = 1 << 22                                        # entries looked at in a time: no large temporary
+CHUNK = 1 << 20                                        # entries looked at in a time: no large temporary
 LARGEST = 1e30                                         # a sum of such counts is still finite in float32
 
 

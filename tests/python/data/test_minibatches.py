@@ -5,6 +5,7 @@ import pytest
 from examples import small_data
 
 from latome.backend import torch
+from latome.data import minibatches
 from latome.data.minibatches import Minibatches, minibatch_bounds
 from latome.data.registry import Columns, open_data
 
@@ -33,7 +34,8 @@ def data():
 @pytest.mark.parametrize("block", [1, 10, 4096])
 @pytest.mark.parametrize("size", [1, 7, 44, 500])
 def test_cells_arrive_as_they_are(data, monkeypatch, block, size):
-    monkeypatch.setattr(data.source, "window", block)
+    monkeypatch.setattr(data.source, "window", None if block == 4096 else block)
+    monkeypatch.setattr(minibatches, "GATHERED", 30 * block)
     rows = np.random.default_rng(0).permutation(90)[:71]
     batches = Minibatches(data, rows, size)
     order = np.random.default_rng(1).permutation(rows)

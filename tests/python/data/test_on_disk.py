@@ -11,8 +11,9 @@ from examples import opened, options, small_data, trained
 
 from latome.analysis.latent import latent
 from latome.analysis.likelihood import elbo
-from latome.data import on_disk, values
-from latome.data.on_disk import DenseRows, DiskCounts, SparseRows, runs_of
+from latome.data import entries, on_disk, values
+from latome.data.entries import Slices, runs_of
+from latome.data.on_disk import DenseRows, DiskCounts, SparseRows
 from latome.data.registry import Columns, open_data
 from latome.data.selection import select_genes
 from latome.data.sources import CountSource, count_matrix, mark_of, open_counts, read_h5ad
@@ -50,9 +51,10 @@ def written(folder, adata, **how):
 @pytest.fixture(params=[(1 << 22, 1 << 12), (10, 0), (40, 12)], ids=["whole", "pieces", "runs"])
 def pieces(request, monkeypatch):
     """Sizes of what is read at a time: all, a few entries, some rows."""
-    for module in (on_disk, values):
+    for module in (entries, values):
         monkeypatch.setattr(module, "CHUNK", request.param[0])
-    monkeypatch.setattr(on_disk, "GAP", request.param[1])
+    for module, name in ((entries, "GAP"), (on_disk, "GAP"), (on_disk, "NEAR")):
+        monkeypatch.setattr(module, name, request.param[1])
 
 
 @pytest.mark.parametrize("compression", [None, "gzip"])
@@ -133,7 +135,7 @@ def test_the_checks_read_the_file_once(monkeypatch):
     monkeypatch.setattr(values, "CHUNK", 25)
     csr = sp.csr_matrix(DENSE)
     data = Watched(csr.data)
-    source = DiskCounts(SparseRows(data, csr.indices, csr.indptr, G))
+    source = DiskCounts(SparseRows(Slices(data), Slices(csr.indices), csr.indptr, G))
     source.check(allow_noninteger=True)
     source.check()
     np.testing.assert_array_equal(source.totals(), DENSE.sum(1))
@@ -145,11 +147,12 @@ def test_the_checks_read_the_file_once(monkeypatch):
 
 @pytest.mark.parametrize("chunk", [1, 50])
 def test_neighbours_are_read_at_once_and_never_more_than_a_chunk_of_memory(monkeypatch, chunk):
-    monkeypatch.setattr(on_disk, "GAP", 12)
-    monkeypatch.setattr(on_disk, "CHUNK", 100)
+    monkeypatch.setattr(on_disk, "NEAR", 0)
+    monkeypatch.setattr(entries, "GAP", 12)
+    monkeypatch.setattr(entries, "CHUNK", 100)
     csr = sp.csr_matrix(DENSE)
     data = Watched(csr.data, (chunk,))
-    source = DiskCounts(SparseRows(data, csr.indices, csr.indptr, G))
+    source = DiskCounts(SparseRows(Slices(data), Slices(csr.indices), csr.indptr, G))
     rows = np.random.default_rng(3).permutation(N)[:25]
     np.testing.assert_array_equal(source.take(rows).toarray(), DENSE[rows])
     assert len(data.read) < (20 if chunk == 1 else 8) and all(stop - start <= 100 for start, stop in data.read)
@@ -180,7 +183,7 @@ class Far:
 def test_entries_beyond_two_to_the_31():
     csr, start = sp.csr_matrix(DENSE), 5 * 10**9
     indptr = np.r_[0, csr.indptr.astype(np.int64) + start]             # row 0 is the huge one before
-    store = SparseRows(Far(csr.data, start), Far(csr.indices, start), indptr, G)
+    store = SparseRows(Slices(Far(csr.data, start)), Slices(Far(csr.indices, start)), indptr, G)
     source = DiskCounts(store)
     part = source.take(ROWS.astype(np.int32) + 1)
     np.testing.assert_array_equal(part.toarray(), DENSE[ROWS])
@@ -212,7 +215,7 @@ def test_what_cannot_be_read_by_cell(tmp_path):
     by_gene = written(tmp_path, anndata.AnnData(sp.csc_matrix(DENSE)))
     with pytest.raises(FieldError, match="gene by gene") as caught:
         open_data(by_gene)
-    assert "to_memory()" in caught.value.hint and "tocsr()" in caught.value.hint
+    assert "to_memory()" in caught.value.hint and "prepare_store(path, folder)" in caught.value.hint
     np.testing.assert_array_equal(count_matrix(by_gene.to_memory()).toarray(), DENSE)
 
 
@@ -284,18 +287,18 @@ def test_a_shuffle_of_a_view_follows_the_file():
 
 
 def test_windows_hold_many_runs_and_a_bounded_number_of_entries():
-    for entries, chunk in ((20, 1), (200, 40000), (2000, 10**6), (50000, 100)):
-        offsets = np.arange(10**5 + 1) * entries
+    for filled, chunk in ((20, 1), (200, 40000), (2000, 10**6), (50000, 100)):
+        offsets = np.arange(10**5 + 1) * filled
         nothing = Watched(np.zeros(0), (chunk,))
-        source = DiskCounts(SparseRows(nothing, nothing, offsets, 60000))
-        assert 4096 <= source.window <= 32768 and (source.window == 4096 or source.window * entries <= 1 << 22)
-        assert 16 <= source._run / entries <= max(16, source.window / on_disk.RUNS)
+        source = DiskCounts(SparseRows(Slices(nothing), Slices(nothing), offsets, 60000))
+        assert 4096 <= source.window <= 32768 and (source.window == 4096 or source.window * filled <= 1 << 22)
+        assert 16 <= source._run / filled <= max(16, source.window / on_disk.RUNS)
     dense = DiskCounts(DenseRows(Watched(np.eye(5000, 3000), (300, 50))))
     assert dense.window == 32768 and dense._run == 256 * 3000          # one count a cell: many may be kept
 
 
 def test_memory_stays_flat(tmp_path, monkeypatch):
-    for module in (on_disk, values):
+    for module in (entries, values):
         monkeypatch.setattr(module, "CHUNK", 1 << 16)
     n, g = 20000, 200
     x = sp.random(n, g, 0.4, format="csr", dtype=np.float32, random_state=0)               # 1.6e6 entries: 12.8 MB

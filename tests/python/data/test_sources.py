@@ -100,3 +100,11 @@ def test_suggestions(name, candidates, said):
 def test_entries_of_one_byte_are_summed_without_overflow():
     twice = sp.csr_matrix((np.array([200, 200], np.uint8), np.array([0, 0]), np.array([0, 2])), shape=(1, 2))
     assert count_matrix(anndata.AnnData(twice)).toarray().tolist() == [[400, 0]]
+
+
+def test_pointers_wider_than_indices_cost_no_copy_of_the_indices():
+    csr = sp.csr_matrix(DENSE)
+    csr.indptr = csr.indptr.astype(np.int64)           # as some files hold them
+    source = CountSource(count_matrix(anndata.AnnData(csr)))
+    assert source.csr.indptr.dtype == source.csr.indices.dtype and np.shares_memory(source.csr.indices, csr.indices)
+    np.testing.assert_array_equal(source.take([3, 1]).toarray(), DENSE[[3, 1]])
