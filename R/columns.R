@@ -106,3 +106,15 @@ code_sizes <- function(values, fail) {
   }
   list(values = values)
 }
+
+#' Columns of groups to take along, coded.
+#' @noRd
+code_groups <- function(coldata, names, call) {
+  coded <- lapply(names, function(name) {
+    fail <- function(problem, hint = "") {
+      abort_latome(paste0("Column '", name, "' (groups) ", problem), hint, kind = "FieldError", field = name, call = call)
+    }
+    code_factor(find_column(coldata, name, "groups", call), na_allowed = TRUE, training = FALSE, fail)
+  })
+  rlang::set_names(coded, names)
+}

@@ -9,12 +9,16 @@ compare <- function(asked, sets, how, seed, call) {
   how$comparisons <- lapply(sets, function(set) {
     list(group1 = set$group1, group2 = set$group2, rows1 = as_numpy(set$rows1 - 1L), rows2 = as_numpy(set$rows2 - 1L))
   })
-  table <- as_table(ask_in_steps(asked, "differential_expression", how, seed, "Comparing", call)$table)
-  first <- intersect(DE_COLUMNS, names(table))
-  table <- table[c(first, setdiff(names(table), c(first, "comparison")))]
+  table <- order_de(as_table(ask_in_steps(asked, "differential_expression", how, seed, "Comparing", call)$table))
   attr(table, "delta") <- how$delta
   attr(table, "fdr") <- how$fdr_target
   table
+}
+
+#' @noRd
+order_de <- function(table) {
+  first <- intersect(DE_COLUMNS, names(table))
+  table[c(first, setdiff(names(table), c(first, "comparison")))]
 }
 
 #' @noRd

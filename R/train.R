@@ -11,20 +11,37 @@ run_model <- function(kind, object, settings, arguments, call = rlang::caller_en
   arguments <- check_run(arguments, call)
   # a normal likelihood is for values that are no counts
   arguments$allow_noninteger <- arguments$allow_noninteger || identical(settings$gene_likelihood, "normal")
+  if (is_store(object)) {
+    return(run_stored(kind, object, settings, arguments, call))
+  }
+  check_place(object, arguments$name, call)
+  ready <- cells_to_train(object, arguments, call)
+  trained <- train(kind, ready$data, settings, arguments, call)
+  latent <- name_latent(trained$latent, ready$cells)
+  fit <- new_model(trained, source = ready$source)
+  store(object, fit, latent, paste0("run_", kind), c(arguments, settings), call)
+}
+
+#' The cells of an object as the engine takes them.
+#'
+#' @param arguments as check_run() returns them
+#' @param groups names of columns of groups to take along
+#' @return list: data (an AnnData in Python), cells (names), source (where the counts were)
+#' @noRd
+cells_to_train <- function(object, arguments, call, groups = NULL) {
   cells <- read_cells(object, arguments, call)
   check_enough_cells(cells, call)
-  check_place(object, arguments$name, call)
   columns <- code_columns(cells$coldata, arguments$roles, call = call)
   engine(call)
   batch <- if (!is.null(arguments$roles$batch)) columns[[arguments$roles$batch]]
   genes <- choose_genes(cells, arguments$features, batch, arguments$verbose, call)
   check_empty_cells(cells, genes, call)
 
-  data <- to_anndata(take_genes(cells$counts, genes), columns, call)
-  trained <- train(kind, data, settings, arguments, call)
-  latent <- name_latent(trained$latent, colnames(cells$counts))
-  fit <- new_model(trained, source = c(cells[c("assay", "layer")], arguments["allow_noninteger"]))
-  store(object, fit, latent, paste0("run_", kind), c(arguments, settings), call)
+  along <- code_groups(cells$coldata, setdiff(groups, names(columns)), call)
+  list(
+    data = to_anndata(take_genes(cells$counts, genes), c(columns, along), call), cells = colnames(cells$counts),
+    source = c(cells[c("assay", "layer")], arguments["allow_noninteger"])
+  )
 }
 
 check_run <- function(arguments, call) {
@@ -66,13 +83,17 @@ print.latome_training <- function(x, ...) {
   invisible(x)
 }
 
+#' The roles of columns, as the engine takes them.
+#' @noRd
+as_python_roles <- function(roles) {
+  list(batch = roles$batch, labels = roles$labels, categorical = as.list(roles$categorical),
+    continuous = as.list(roles$continuous), size_factor = roles$size_factor)
+}
+
 #' R drives: the engine trains for a twentieth of a second a call and never calls back.
 #' @noRd
 train <- function(kind, data, settings, arguments, call) {
-  roles <- arguments$roles
-  columns <- list(batch = roles$batch, labels = roles$labels,
-    categorical = as.list(roles$categorical), continuous = as.list(roles$continuous), size_factor = roles$size_factor)
-  started <- request("start", data, kind, as_python_dict(settings), columns, NULL,
+  started <- request("start", data, kind, as_python_dict(settings), as_python_roles(arguments$roles), NULL,
     as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger,
     keep = "trainer", call = call)
   show <- progress(started, arguments$verbose)

@@ -96,7 +96,7 @@ def _layout(registry):
     return registry.genes, registry.categories, columns.categorical, columns.continuous, registry.arrays
 
 
-def start(fit, data, options=None, callbacks=(), *, split=None, optimizer=None):
+def start(fit, data, options=None, callbacks=(), *, split=None, optimizer=None, ranks=None):
     """A `Trainer` that continues the fit; drive it with `advance`, then call `conclude`."""
     if _layout(data.registry) != _layout(fit.registry):
         raise QueryError("genes", problem="The data were not opened against this model's registry.",
@@ -104,7 +104,7 @@ def start(fit, data, options=None, callbacks=(), *, split=None, optimizer=None):
     data.require_counts("Training")
     options = options or TrainingOptions()
     return Trainer(fit.module, data, options, seed=fit.seed, history=fit.history, callbacks=callbacks, split=split,
-                   optimizer=optimizer)
+                   optimizer=optimizer, ranks=ranks)
 
 
 def conclude(fit, trainer):

@@ -12,6 +12,7 @@ from latome.fit import conclude, start
 from latome.io.archive import read_tensors, save, write_tensors
 from latome.protocol.settings import check_setting
 from latome.training.history import History
+from latome.training.memory import remember, take_up
 
 __all__ = ["Checkpoint", "SaveModel", "begin"]
 
@@ -43,8 +44,10 @@ class Checkpoint:
             self.write(trainer)
 
     def write(self, trainer):
-        """Write the file now; only at the end of an epoch can training go on exactly."""
-        tensors, facts = trainer.memory()
+        """Write the file now, between two steps. Within an epoch all ranks call it, and the first one writes."""
+        tensors, facts = remember(trainer)
+        if not trainer.ranks.first:
+            return
         facts |= {"identity": identity(self.fit, trainer), "history": trainer.history.to_json()}
         tensors = {name: value.cpu().contiguous() for name, value in tensors.items()}
         try:
@@ -98,7 +101,7 @@ def begin(fit, data, options, callbacks=(), **more):
 
     A checkpoint that the fit has reached or passed already is that of the training it now continues: it is
     replaced. Raises ArchiveError when the folder holds the checkpoint of another model, data or options.
-    `more` goes to `fit.start`: split, optimizer.
+    `more` goes to `fit.start`: split, optimizer, ranks.
     """
     trainer = start(fit, data, options, callbacks, **more)
     if options.checkpoint is None:
@@ -113,13 +116,21 @@ def begin(fit, data, options, callbacks=(), **more):
             raise ArchiveError("checkpoint", problem=f"{checkpoint.path.parent} holds the checkpoint of other "
                                "training: its model, data, seed or options differ.", hint="Name an empty folder.")
         if not passed:
+            _refuse_other_ranks(trainer.ranks.size, facts.get("ranks", 1))
             _go_on(trainer, tensors, facts)
     trainer.callbacks.append(checkpoint)
     return trainer
+
+
+def _refuse_other_ranks(size, before):
+    if size != before:
+        raise ArchiveError("checkpoint", problem=f"The checkpoint is of training with {before} "
+                           f"{'process' if before == 1 else 'processes'}; now there {'is' if size == 1 else 'are'} "
+                           f"{size}.", hint="Start as many, or remove the checkpoint to begin anew.")
 
 
 def _go_on(trainer, tensors, facts):
     trainer.history = History.from_json(facts["history"])
     if trainer.options.max_epochs is not None:         # more epochs may be asked for than before
         facts["n_epochs"] = facts["first_epoch"] + trainer.n_epochs - trainer.first_epoch
-    trainer.restore(tensors, facts)
+    take_up(trainer, tensors, facts)

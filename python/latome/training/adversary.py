@@ -21,11 +21,14 @@ class Adversary:
     ---------
     network : from z (m, k) to logits (m, b).
     options : `TrainingOptions`.
+    ranks : the `Ranks` that train.
     """
 
-    def __init__(self, network, options):
-        self.network = network
-        self.optimizer = FlatOptimizer(network.parameters(), adam(lr=1e-3, eps=0.01, weight_decay=options.weight_decay))
+    def __init__(self, network, options, ranks):
+        self.network, self.ranks = network, ranks
+        ranks.align(network.state_dict().values())
+        self.optimizer = FlatOptimizer(network.parameters(), adam(lr=1e-3, eps=0.01, weight_decay=options.weight_decay),
+                                       between=None if ranks.alone else ranks.add_up)
 
     def fool(self, z, batch, kl_weight):
         """Scalar loss for the module."""
@@ -39,7 +42,7 @@ class Adversary:
         """One step of the adversary on latents that carry no gradient to the module."""
         self.optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(self.network(z.detach()), batch)
-        ((1 - kl_weight) * loss).backward()
+        self.ranks.weighed((1 - kl_weight) * loss).backward()
         self.optimizer.step()
 
     def memory(self):

@@ -15,15 +15,25 @@ import numpy as np
 
 from latome.backend import long_spins, torch
 from latome.errors import SettingError, TrainingError
-from latome.training.adversary import Adversary, named
+from latome.kernels.heads import products_in
+from latome.training.adversary import Adversary
 from latome.training.callbacks import Callbacks
 from latome.training.cells import TrainingCells
 from latome.training.contention import Contention
 from latome.training.history import History, add_terms, summarise
 from latome.training.optimizer import FlatOptimizer, adam, clipping, created_by
 from latome.training.options import default_epochs
-from latome.training.schedule import Plateau, kl_weight
-from latome.training.session import RandomStream, find_device, held_still, use_threads
+from latome.training.ranks import Ranks
+from latome.training.schedule import Plateau, kl_weight, learning_rate
+from latome.training.session import (
+    ample_heap,
+    check_products,
+    find_device,
+    held_still,
+    use_threads,
+)
+from latome.training.shared_draws import random_numbers
+from latome.training.shared_norm import shared_norms
 from latome.training.stopping import BestWeights, EarlyStopping
 
 __all__ = ["Progress", "Trainer"]
@@ -55,34 +65,41 @@ class Trainer:
     callbacks : functions of the trainer, called after each epoch, or objects; see training/callbacks.py.
     split : [training rows, validation rows, test rows]; by default drawn as `options` say.
     optimizer : function of a list of parameters that returns an optimiser of torch, in place of `options.optimizer`.
+    ranks : the `Ranks` that train together; by default this process alone.
     """
 
-    def __init__(self, module, data, options, *, seed=0, history=None, callbacks=(), split=None, optimizer=None):
+    def __init__(self, module, data, options, *, seed=0, history=None, callbacks=(), split=None, optimizer=None,
+                 ranks=None):
         self.module, self.data, self.options, self.seed = module, data, options, seed
-        self.callbacks = Callbacks(callbacks)
-        self.device = find_device(options.device)
-        self.cells = TrainingCells(data, options, seed, split, self.device)
+        self.callbacks, self.ranks = Callbacks(callbacks), ranks or Ranks()
+        self.device = find_device(self.ranks.device(options.device))
+        check_products(options.products, self.device)
+        self.cells = TrainingCells(data, options, seed, split, self.device, self.ranks)
         self.history = history or History()
         self.first_epoch = len(self.history)
-        self.epoch, self.step = self.first_epoch, 0
+        self.epoch, self.step, self.done = self.first_epoch, 0, 0      # done: steps of this epoch
         self.n_epochs = self.first_epoch + epochs_of(options, data.n_cells, len(self.cells.training))
         self.state, self.seconds, self.closed = "running", 0.0, False
-        self.random = RandomStream(seed, self.device)
+        self.random = random_numbers(seed, self.device, self.ranks)
         threads = options.threads or torch.get_num_threads()
         self.contention = Contention(threads, watch=long_spins and self.device.type == "cpu")
         self.frozen = frozen_parts(module) if options.update_only_decoder else []
         module.to(self.device)
         module.prepare(data, self.train_rows)
+        self.ranks.align(module.state_dict().values())
+        self.own_norms = shared_norms(module, self.ranks)
         still = {p for part in self.frozen for p in part.parameters()}
         self.optimizer = FlatOptimizer([p for p in module.parameters() if p not in still], maker(options, optimizer),
-                                       clipping(options.gradient_clip_val, options.gradient_clip_algorithm))
+                                       clipping(options.gradient_clip_val, options.gradient_clip_algorithm),
+                                       None if self.ranks.alone else self.ranks.add_up)
         network = module.adversary()
-        self.adversary = Adversary(network.to(self.device), options) if network is not None else None
+        self.adversary = Adversary(network.to(self.device), options, self.ranks) if network is not None else None
         self.stopping = EarlyStopping(options)
         self.plateau = Plateau(options, self.optimizer) if options.reduce_lr_on_plateau else None
         self.best = BestWeights(options) if options.keep_best else None
-        self.last_good = self._weights()
+        self.last_good = self.weights()
         self.sums = {}
+        self.end_ample_heap = ample_heap()
         self._steps = self._train()
 
     @property
@@ -106,15 +123,16 @@ class Trainer:
         steps = (self.n_epochs - self.first_epoch) * len(self.cells.training)
         return min(steps, self.options.max_steps or steps)
 
-    def advance(self, seconds=None):
-        """Train for about `seconds` (None: to the end) and return a `Progress`."""
+    def advance(self, seconds=None, steps=None):
+        """Train for about `seconds`, or for so many steps (None: to the end), and return a `Progress`."""
         began, worked = time.perf_counter(), time.process_time()
+        last = math.inf if steps is None else self.step + steps
         try:
             with self._session():
                 while self.state == "running":
                     if next(self._steps, self) is self:                 # the generator has ended
                         self.state = "finished" if self.state == "running" else self.state
-                    if seconds is not None and time.perf_counter() - began >= seconds:
+                    if self.step >= last or (seconds is not None and time.perf_counter() - began >= seconds):
                         break
         except KeyboardInterrupt:
             self.interrupt()
@@ -156,43 +174,14 @@ class Trainer:
 
     def facts(self):
         """What a saved model keeps of its training beside the options, JSON-able."""
-        return self.cells.facts | ({"best_epoch": self.best.epoch} if self.best else {})
-
-    def memory(self):
-        """({name: tensor}, facts) from which `restore` goes on, bit for bit, at the end of an epoch."""
-        tensors = {f"module.{name}": value.detach().clone() for name, value in self.module.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
-        if self.adversary:
-            tensors |= self.adversary.memory()
-        facts = {"epoch": self.epoch, "first_epoch": self.first_epoch, "step": self.step, "n_epochs": self.n_epochs,
-                 "seconds": self.seconds, "lr": self.optimizer.lr, "stopping": self.stopping.watch.memory()}
-        if self.plateau:
-            facts["plateau"] = self.plateau.watch.memory()
-        if self.best:
-            weights, facts["best"] = self.best.memory()
-            tensors |= {f"best.{name}": value.clone() for name, value in weights.items()}
-        return tensors, facts
-
-    def restore(self, tensors, facts):
-        """Go on from a `memory` of a trainer of the same model, data, options and seed."""
-        self.module.load_state_dict(named(tensors, "module."))
-        self.optimizer.load_state(named(tensors, "optimizer."))
-        self.optimizer.lr = facts["lr"]
-        if self.adversary:
-            self.adversary.restore(named(tensors, "adversary."))
-        self.epoch, self.first_epoch, self.step = facts["epoch"], facts["first_epoch"], facts["step"]
-        self.n_epochs, self.seconds = facts["n_epochs"], facts["seconds"]
-        self.last_good = self._weights()
-        self.stopping.watch.restore(facts["stopping"])
-        if self.plateau:
-            self.plateau.watch.restore(facts["plateau"])
-        if self.best:
-            self.best.restore(named(tensors, "best."), facts["best"])
+        facts = self.cells.facts | ({} if self.ranks.alone else {"ranks": self.ranks.size})
+        return facts | ({"best_epoch": self.best.epoch} if self.best else {})
 
     @contextmanager
     def _session(self):
-        """Our threads, our random numbers, and what is frozen."""
-        with use_threads(self.options.threads), self.random.active(), held_still(self.frozen):
+        """Our threads, our random numbers, our type of products, and what is frozen."""
+        with use_threads(self.options.threads), self.random.active(), products_in(self.options.products), \
+                held_still(self.frozen):
             yield
 
     def _learn(self):
@@ -202,9 +191,9 @@ class Trainer:
             part.eval()
 
     def _tell(self, moment):
-        """Call the callbacks; one that raises ends training, with the model as it is."""
+        """Call the callbacks, in the first rank; one that raises ends training, with the model as it is."""
         try:
-            return self.callbacks.tell(moment, self)
+            return self.ranks.decided(self.callbacks.tell, moment, self)
         except Exception:
             self.state = "interrupted" if self.state == "running" else self.state
             raise
@@ -216,12 +205,15 @@ class Trainer:
         if self.closed:
             return
         self.contention.end()
+        self.end_ample_heap()
         if self.best and self.best.weights:
             self.module.load_state_dict(self.best.weights)
+        self.own_norms()
         self.module.eval().to("cpu")
         self.closed = True
-        with self._session():
-            self.callbacks.tell("on_train_end", self)
+        if self.ranks.first:
+            with self._session():
+                self.callbacks.tell("on_train_end", self)
 
     def _train(self):
         """Yields after each step."""
@@ -231,16 +223,21 @@ class Trainer:
             return
         before = self.first_epoch * len(self.cells.training)            # steps of the training this continues
         while self.epoch < self.n_epochs:
-            self.random.reseed(np.random.SeedSequence([self.seed, self.epoch]).generate_state(1, np.uint64).item() >> 1)
-            streams = self.cells.streams(self.module, self.epoch)
-            weight = kl_weight(self.options, self.epoch, before + self.step)
-            self.sums = {}
-            for cells in islice(self.cells.in_new_order(self.epoch), self.n_steps - self.step):
+            if not self.done:                                           # else taken up within the epoch
+                self.random.reseed(mixed(self.seed, self.epoch))
+                self.sums = {}
+            streams = self.cells.streams(self.module, self.epoch, self.done)
+            weight = kl_weight(self.options, self.epoch, before + self.step - (self.done > 0))
+            last = self.done + self.n_steps - self.step
+            for cells in islice(self.cells.in_new_order(self.epoch), self.done, last):
                 if self.options.n_epochs_kl_warmup is None:
                     weight = kl_weight(self.options, self.epoch, before + self.step)
                 if streams:
                     cells["streams"] = {name: next(stream) for name, stream in streams.items()}
+                if self.options.lr_schedule != "constant":
+                    self.optimizer.lr = learning_rate(self.options, self.step, self.n_steps)
                 self._step(cells, weight)
+                self.done += 1
                 yield
             if self._end_epoch(weight):
                 self.state = "early"
@@ -249,10 +246,10 @@ class Trainer:
     def _step(self, cells, weight):
         self.optimizer.zero_grad()
         terms, _, latents = self.module.explain(cells)
-        loss = self.module.loss(terms, weight, len(self.train_rows))
+        loss = self.module.loss(terms, weight, len(self.train_rows), self.ranks.share)
         if self.adversary:
             loss = loss + self.adversary.fool(latents["z"], cells["batch"], weight)
-        loss.backward()
+        self.ranks.weighed(loss).backward()
         self.optimizer.step()
         self.module.after_step()
         if self.adversary:
@@ -273,8 +270,8 @@ class Trainer:
 
     def _end_epoch(self, weight):
         """Read the epoch's sums, validate, and tell whether to stop."""
-        row = {"epoch": self.epoch, **summarise(self.sums, "train"), "kl_weight": weight}
-        if self.plateau:
+        row = {"epoch": self.epoch, **summarise(self.ranks.total(self.sums), "train"), "kl_weight": weight}
+        if self.plateau or self.options.lr_schedule != "constant":
             row["lr"] = self.optimizer.lr
         with torch.no_grad():
             kl_global = float(sum(self.module.global_terms().values()))
@@ -284,8 +281,9 @@ class Trainer:
         if every and len(self.cells.validation) and (self.epoch + 1 - self.first_epoch) % every == 0:
             row |= self._validate()
             row["elbo_validation"] += kl_global / len(self.train_rows)
+        row = self.ranks.same(row)                     # all decide on what the first has seen
         self._refuse_divergence(row)
-        self.epoch, self.sums = self.epoch + 1, {}     # first: an interrupt here must not record the epoch twice
+        self.epoch, self.sums, self.done = self.epoch + 1, {}, 0       # first: an interrupt must not record it twice
         self.history.append(row)
         exhausted = self.stopping.update(row)          # all this goes before the callbacks: a checkpoint holds it
         if self.plateau:
@@ -301,9 +299,10 @@ class Trainer:
         for cells in self.cells.validation:
             add_terms(sums, self.module.terms(cells))
         self._learn()
-        return summarise(sums, "validation")
+        return summarise(self.ranks.total(sums), "validation")
 
-    def _weights(self):
+    def weights(self):
+        """{name: tensor} of the module, copied."""
         return {name: value.clone() for name, value in self.module.state_dict().items()}
 
     def _sound(self, row):
@@ -312,11 +311,16 @@ class Trainer:
     def _refuse_divergence(self, row):
         """Keep the weights of the last sound epoch; if this one is not, say so."""
         if self._sound(row):
-            self.last_good = self._weights()
+            self.last_good = self.weights()
             return
         raise TrainingError("lr", problem=f"The loss became infinite or NaN in epoch {self.epoch + 1}.",
                             hint=f"Lower the learning rate (now {self.options.lr}), remove cells and genes with "
                                  "extreme counts, and standardise continuous covariates.")
+
+
+def mixed(seed, epoch):
+    """The seed of an epoch's random numbers."""
+    return np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64).item() >> 1
 
 
 def epochs_of(options, n_cells, n_batches):

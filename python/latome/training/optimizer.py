@@ -2,16 +2,16 @@
 
 from latome.backend import torch
 from latome.errors import SettingError, TrainingError
+from latome.kernels.adam import CompiledAdam, can_step
+from latome.kernels.flat_adam import FlatAdam
 
-__all__ = ["FlatOptimizer", "adam", "clipping", "created_by"]
+__all__ = ["FlatOptimizer", "adam", "as_laid_out", "clipping", "created_by"]
 
 
 def adam(*, lr, eps, weight_decay, decoupled=False):
     """A maker of Adam; `weight_decay` is added to the gradient, or (AdamW) taken off the weights if `decoupled`."""
-    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
-
     def make(flat):
-        return kind([flat], lr=lr, eps=eps, weight_decay=weight_decay, fused=flat.device.type in ("cpu", "cuda"))
+        return FlatAdam(flat, lr=lr, eps=eps, weight_decay=weight_decay, decoupled=decoupled)
 
     return make
 
@@ -53,22 +53,33 @@ def clipping(most, by="norm"):
     return lambda gradient: gradient.mul_((most / torch.linalg.vector_norm(gradient)).clamp_max(1.0))
 
 
+def as_laid_out(values, like):
+    """A view of `values` (size,) in the shape of a tensor, whose elements lie in the same order."""
+    if like.is_contiguous():
+        return values.view(like.shape)
+    order = sorted(range(like.dim()), key=like.stride, reverse=True)    # the slowest dimension first
+    places = [order.index(dimension) for dimension in range(like.dim())]
+    return values.view([like.shape[dimension] for dimension in order]).permute(places)
+
+
 class FlatOptimizer:
     """An optimiser of torch over a module's trainable parameters.
 
     The parameters become views of one buffer, and their gradients views of another. What moves parameters out
-    of it (`.to()`, say) asks for `lay_out` again; `in_place` tells.
+    of it (`.to()`, say) asks for `lay_out` again; `in_place` tells. Where the compiled Adam takes the step and nobody
+    asks for the flat gradient, gradients stay where backward leaves them, which saves adding them up.
 
     Arguments
     ---------
     parameters : trainable parameters.
     make : function of the flat parameter that returns the optimiser: `adam(...)`, `created_by(...)`.
     clip : function that bounds the flat gradient in place, or None.
+    between : function that adds to the flat gradient, in place, those of other processes; or None.
 
     Raises TrainingError when there is nothing to train.
     """
 
-    def __init__(self, parameters, make, clip=None):
+    def __init__(self, parameters, make, clip=None, between=None):
         self.parameters = [p for p in parameters if p.requires_grad]
         if not self.parameters:
             raise TrainingError("module", problem="The model has no parameter that may be trained.",
@@ -79,18 +90,21 @@ class FlatOptimizer:
         self.flat.grad = torch.zeros_like(self.flat)
         self.sizes = sizes
         self.lay_out()
-        self.clip = clip
+        self.clip, self.between = clip, between
         self.torch = make(self.flat)
+        self.compiled = None
+        if clip is None and between is None and can_step(self.torch, self.parameters):
+            self.compiled = CompiledAdam(self.torch, self.parameters)
 
     @torch.no_grad()
     def lay_out(self):
         """Copy the parameters into the buffer and make them views of it."""
         start = 0
         for p, size in zip(self.parameters, self.sizes, strict=True):
-            part = self.flat.data[start:start + size].view_as(p)
+            part = as_laid_out(self.flat.data[start:start + size], p)
             part.copy_(p.data)
             p.data = part
-            p.grad = self.flat.grad[start:start + size].view_as(p)
+            p.grad = as_laid_out(self.flat.grad[start:start + size], p)
             start += size
 
     def in_place(self):
@@ -112,11 +126,20 @@ class FlatOptimizer:
         self.torch.param_groups[0]["lr"] = value
 
     def zero_grad(self):
-        """Set all gradients to zero, in one call."""
-        self.flat.grad.zero_()
+        """Set all gradients to zero, in one call, or to none."""
+        if self.compiled is None:
+            self.flat.grad.zero_()
+            return
+        for p in self.parameters:
+            p.grad = None
 
     def step(self):
         """Bound the gradient, if asked to, and take one step with the whole buffer."""
+        if self.compiled is not None:
+            self.compiled.step()
+            return
+        if self.between:
+            self.between(self.flat.grad)
         if self.clip:
             self.clip(self.flat.grad)
         self.torch.step()

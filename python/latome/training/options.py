@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 from latome.errors import SettingError
-from latome.protocol.settings import Settings, setting
+from latome.protocol.settings import Settings, check_setting, setting
 
-__all__ = ["TrainingOptions", "default_epochs", "limited"]
+__all__ = ["PRESETS", "TrainingOptions", "default_epochs", "limited"]
 
 Validated = Literal["elbo_validation", "reconstruction_loss_validation", "kl_local_validation"]
 Monitor = Literal["elbo_validation", "reconstruction_loss_validation", "kl_local_validation", "elbo_train"]
+
+#: {name: {option: value}}, options that go together; benchmarks/results/quality.md compares them
+PRESETS = {
+    "fast": {"max_steps": 3500, "n_steps_kl_warmup": 350, "n_epochs_kl_warmup": None, "lr": 0.015,
+             "lr_schedule": "cycle", "eps": 1e-4, "early_stopping": False},
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,9 @@ class TrainingOptions(Settings):
     optimizer: Literal["Adam", "AdamW"] = setting("Adam", "Optimiser: Adam adds the L2 penalty to the gradient, AdamW "
                                                           "takes it off the weights.")
     lr: float = setting(1e-3, "Learning rate.", gt=0)
+    lr_schedule: Literal["constant", "cycle"] = setting(
+        "constant", "How the learning rate goes: constant; or a cycle, from a tenth of it up over the first tenth of "
+        "the steps, then down to nothing along half a cosine.")
     weight_decay: float = setting(1e-6, "L2 penalty of the weights.", ge=0)
     eps: float = setting(0.01, "Term added to Adam's denominator.", gt=0)
     gradient_clip_val: float | None = setting(None, "Bound of the gradient; by default none.", gt=0)
@@ -63,10 +72,24 @@ class TrainingOptions(Settings):
     min_kl_weight: float = setting(0.0, "Weight of the KL divergence at the start.", ge=0)
     max_kl_weight: float = setting(1.0, "Weight of the KL divergence at the end.", ge=0)
     device: str = setting("auto", "Where to train: auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, mps.")
+    products: Literal["float32", "bfloat16"] = setting(
+        "float32", "Type of the decoder's largest matrix products: bfloat16 keeps two to three digits of each factor "
+        "and is faster on processors with AVX-512 BF16 or AMX; weights and losses stay float32.")
     threads: int | None = setting(None, "Processor threads; by default one for each physical core.", ge=1)
     checkpoint: str | None = setting(None, "Folder that receives the state of training now and then, and from which "
                                            "interrupted training goes on.")
     checkpoint_every: int = setting(10, "Epochs between checkpoints.", ge=1)
+
+    @classmethod
+    def make(cls, preset=None, **values):
+        """Options from keywords; `preset` names a set of PRESETS, which holds where the keywords do not say otherwise.
+
+        Example
+        -------
+        >>> TrainingOptions.make(preset="fast", max_steps=7000)
+        """
+        preset = check_setting("preset", preset, Literal[tuple(PRESETS)] | None, {})
+        return super().make(**{**PRESETS.get(preset, {}), **values})
 
     def check(self):
         if self.train_size is not None and self.validation_size is not None:
@@ -77,6 +100,9 @@ class TrainingOptions(Settings):
         if self.min_kl_weight > self.max_kl_weight:
             raise SettingError("min_kl_weight", problem=f"min_kl_weight {self.min_kl_weight} exceeds max_kl_weight "
                                f"{self.max_kl_weight}.", hint="Choose a smaller start.")
+        if self.lr_schedule != "constant" and self.reduce_lr_on_plateau:
+            raise SettingError("lr_schedule", problem=f"lr_schedule = '{self.lr_schedule}' sets the learning rate of "
+                               "each step, and reduce_lr_on_plateau would lower it.", hint="Leave one of them out.")
         for name in ("limit_train_batches", "limit_val_batches"):
             limit = getattr(self, name)
             if limit is not None and limit > 1 and limit != int(limit):

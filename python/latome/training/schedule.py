@@ -1,8 +1,13 @@
 """What changes over training: the weight of the KL divergence, and the learning rate."""
 
+import math
+
 from latome.training.stopping import Watch
 
-__all__ = ["Plateau", "kl_weight"]
+__all__ = ["Plateau", "kl_weight", "learning_rate"]
+
+RISE = 0.1                                             # share of the steps over which a cycle's rate rises
+FIRST = 0.1                                            # where it begins, as a share of the highest
 
 
 def kl_weight(options, epoch, step):
@@ -15,6 +20,21 @@ def kl_weight(options, epoch, step):
         done = 1.0
     low, high = options.min_kl_weight, options.max_kl_weight
     return low + (high - low) * min(1.0, done)
+
+
+def learning_rate(options, step, n_steps):
+    """Learning rate of a step, counted from 0, of `n_steps`.
+
+    constant : lr.    cycle : from lr / 10 up to lr over the first tenth of the steps, then down along half a cosine,
+
+        lr (1 + cos(pi t)) / 2,    t from 0 to 1 over the other steps.
+    """
+    if options.lr_schedule == "constant":
+        return options.lr
+    done = step / n_steps
+    if done < RISE:
+        return options.lr * (FIRST + (1 - FIRST) * done / RISE)
+    return options.lr * (1 + math.cos(math.pi * (done - RISE) / (1 - RISE))) / 2
 
 
 class Plateau:

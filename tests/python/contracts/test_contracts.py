@@ -19,7 +19,7 @@ from latome.errors import QueryError, SettingError
 from latome.fit import initialise, start, train
 from latome.io.archive import load, pack, save, unpack
 from latome.protocol.settings import describe_settings
-from latome.training.optimizer import FlatOptimizer, adam
+from latome.training.optimizer import FlatOptimizer, adam, as_laid_out
 from latome.training.options import TrainingOptions
 from latome.training.session import RandomStream
 
@@ -172,7 +172,7 @@ def test_the_flat_buffer_survives(made, data):
     module.load_state_dict(state)
     assert optimizer.in_place() and same(weights(made), state)
     first = next(module.parameters())
-    torch.testing.assert_close(optimizer.flat.data[:first.numel()].view_as(first), first.data)
+    torch.testing.assert_close(as_laid_out(optimizer.flat.data[:first.numel()], first), first.data)
     module.to(torch.float64).to(torch.float32)         # moves the parameters out of the buffer
     if not optimizer.in_place():
         optimizer.lay_out()

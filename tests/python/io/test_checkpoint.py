@@ -68,7 +68,8 @@ def test_going_on_equals_never_having_stopped(data, tmp_path, name, killed):
     going_on = run(untrained(data, settings), data, given)
     whole = trained(data, settings, max_epochs=6, **more)
     assert same_weights(going_on, whole) and same_history(going_on, whole)
-    assert going_on.training["stopped"] == "finished" and going_on.training["epochs"] == 6
+    assert going_on.training["stopped"] == whole.training["stopped"]
+    assert going_on.training["epochs"] == whole.training["epochs"] > 3
 
 
 def test_a_second_death_too(data, tmp_path):
@@ -248,7 +249,7 @@ def test_a_model_that_cannot_be_saved_is_not_lost(data, tmp_path):
 
 def test_a_finished_training_keeps_its_best(data, tmp_path):
     """Taken up again it is finished, and gives the best weights once more."""
-    given = {"lr": 0.05, "max_epochs": 12, "keep_best": True}
+    given = {"lr": 0.3, "max_epochs": 12, "keep_best": True}
     first = run(untrained(data), data, options(checkpoint=str(tmp_path), **given))
     again = run(untrained(data), data, options(checkpoint=str(tmp_path), **given))
     assert same_weights(first, again) and first.training["best_epoch"] == again.training["best_epoch"] < 11

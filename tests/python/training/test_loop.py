@@ -254,8 +254,8 @@ def test_a_later_failure_brings_back_the_last_sound_epoch(data, monkeypatch):
     fit = untrained(data)
     loss = type(fit.module).loss
 
-    def spoilt(module, terms, weight, n):
-        return loss(module, terms, weight, n) * (float("nan") if weight >= 0.4 else 1.0)          # from epoch 3
+    def spoilt(module, terms, weight, *more):
+        return loss(module, terms, weight, *more) * (float("nan") if weight >= 0.4 else 1.0)          # from epoch 3
 
     monkeypatch.setattr(type(fit.module), "loss", spoilt)
     with pytest.raises(TrainingError, match="in epoch 3"):
@@ -289,7 +289,9 @@ def test_bounding_the_gradient_hides_no_nan(data, monkeypatch, algorithm, at):
 
 def test_a_bounded_gradient_makes_another_model(data):
     free = trained(data)
-    assert same_weights(free, trained(data, gradient_clip_val=1e9))
+    bounded = weights_of(trained(data, gradient_clip_val=1e9).module)  # nothing is bounded; added up in another order
+    for name, value in weights_of(free.module).items():
+        np.testing.assert_allclose(bounded[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
     assert not same_weights(free, trained(data, gradient_clip_val=0.1))
     losses = trained(data, max_epochs=30, gradient_clip_val=0.1).history.to_dict()["elbo_train"]
     assert losses[-1] < losses[0] - 5

@@ -3,7 +3,7 @@
 import pytest
 
 from latome.errors import SettingError
-from latome.training.options import TrainingOptions, default_epochs
+from latome.training.options import PRESETS, TrainingOptions, default_epochs
 
 
 def test_defaults_are_those_of_the_reference_text():
@@ -38,6 +38,8 @@ def test_epochs_by_default(n, epochs):
     ({"gradient_clip_val": 0}, "cannot be 0.0"), ({"gradient_clip_algorithm": "both"}, "cannot be 'both'"),
     ({"limit_train_batches": 0}, "cannot be 0.0"), ({"limit_train_batches": 2.5}, "cannot be 2.5"),
     ({"limit_val_batches": -1}, "cannot be -1.0"), ({"limit_val_batches": 1.5}, "cannot be 1.5"),
+    ({"lr_schedule": "cosine"}, "cannot be 'cosine'"),
+    ({"lr_schedule": "cycle", "reduce_lr_on_plateau": True}, "would lower it"),
     ({"max_steps": 0}, "cannot be 0"), ({"keep_best": 1}, "TRUE or FALSE"),
 ])
 def test_refused(given, problem):
@@ -55,3 +57,20 @@ def test_refused(given, problem):
 ])
 def test_when_to_validate(given, every):
     assert TrainingOptions(**given).validate_every == every
+
+
+def test_a_preset_yields_to_what_is_said():
+    fast = TrainingOptions.make(preset="fast").to_json()
+    assert {name: fast[name] for name in PRESETS["fast"]} == PRESETS["fast"]
+    assert TrainingOptions.make(preset="fast", lr=1e-3, max_epochs=9).lr == 1e-3
+    assert TrainingOptions.make(preset=None) == TrainingOptions.make() == TrainingOptions()
+    with pytest.raises(SettingError, match="cannot be 'quick'"):
+        TrainingOptions.make(preset="quick")
+
+
+def test_a_preset_is_whole_by_itself():
+    """The weight of the KL divergence reaches its end within the steps, and nothing stops a cycle early."""
+    for preset in PRESETS.values():
+        made = TrainingOptions.make(**preset)
+        assert made.n_epochs_kl_warmup is None and made.n_steps_kl_warmup < made.max_steps
+        assert not (made.early_stopping and made.lr_schedule != "constant")

@@ -6,8 +6,9 @@ from examples import opened, options, same_weights, trained, untrained
 
 from latome.backend import torch
 from latome.fit import start, train
-from latome.training.options import TrainingOptions
-from latome.training.schedule import Plateau, kl_weight
+from latome.training.memory import remember, take_up
+from latome.training.options import PRESETS, TrainingOptions
+from latome.training.schedule import Plateau, kl_weight, learning_rate
 
 CASES = [  # options, (epoch, step), weight
     ({}, (0, 0), 0.0), ({}, (100, 7), 0.25), ({}, (400, 0), 1.0), ({}, (900, 0), 1.0),
@@ -111,6 +112,61 @@ def test_the_rate_is_what_the_steps_are_taken_with():
     train(fit, data, options(**given), callbacks=[lambda trainer: seen.append(trainer.optimizer.flat.detach().clone())])
     assert not torch.equal(seen[0], seen[1])
     torch.testing.assert_close(seen[5], seen[1], rtol=0, atol=1e-7)
+
+
+# -- a cycle -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("step", "expected"), [
+    (0, 0.1), (50, 0.55), (100, 1.0), (550, 0.5), (325, (1 + 0.5 ** 0.5) / 2), (1000, 0.0)])
+def test_a_cycle(step, expected):
+    options = TrainingOptions(lr=0.02, lr_schedule="cycle")
+    assert learning_rate(options, step, 1000) == pytest.approx(0.02 * expected, abs=1e-12)
+    assert learning_rate(TrainingOptions(lr=0.02), step, 1000) == 0.02
+
+
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 7, 400])
+def test_a_cycle_of_any_length_stays_within_its_bounds(n_steps):
+    options = TrainingOptions(lr=0.5, lr_schedule="cycle")
+    rates = [learning_rate(options, step, n_steps) for step in range(n_steps)]
+    assert all(0 < rate <= 0.5 for rate in rates) and rates[0] == pytest.approx(0.05)
+    top = int(np.argmax(rates))
+    assert (np.diff(rates[:top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+
+
+def test_training_follows_the_cycle_and_writes_it_down():
+    data, given = opened(), {"lr_schedule": "cycle", "lr": 0.01, "max_epochs": 6}
+    wanted, seen = options(**given), []
+    trainer = start(untrained(data), data, wanted)
+    while trainer.state == "running":
+        trainer.advance(0)
+        seen.append(trainer.optimizer.lr)
+    steps = trainer.n_steps
+    assert seen[:steps] == [learning_rate(wanted, step, steps) for step in range(steps)]
+    per_epoch = steps // 6
+    np.testing.assert_allclose(trainer.history.to_dict()["lr"], seen[per_epoch - 1:steps:per_epoch])
+
+
+def test_a_cycle_that_was_interrupted_goes_on_from_its_checkpoint(tmp_path):
+    data, given = opened(), {"lr_schedule": "cycle", "lr": 0.01, "max_epochs": 6}
+    whole = trained(data, **given)
+    first = start(untrained(data), data, options(**given))
+    while first.epoch < 3:
+        first.advance(0)
+    kept = remember(first)
+    second = start(untrained(data), data, options(**given))
+    second.history = first.history
+    take_up(second, *kept)
+    second.advance()
+    assert second.state == "finished"
+    for name, value in whole.module.state_dict().items():
+        assert torch.equal(second.module.state_dict()[name], value), name
+
+
+def test_a_shortened_preset_goes_through_its_whole_cycle():
+    given = PRESETS["fast"] | {"max_steps": 21, "n_steps_kl_warmup": 6, "max_epochs": None}
+    history = trained(opened(), **given).history.to_dict()
+    assert history["kl_weight"][-1] == 1 and history["lr"][-1] < 0.1 * history["lr"].max()
+    assert np.isfinite(history["elbo_train"]).all()
 
 
 # -- warm-up in training -----------------------------------------------------------------------------------------------
