@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from latome.analysis.decoding import decode
 from latome.analysis.sweep import rows_of, sweep
@@ -106,7 +105,7 @@ def agreement(table):
     error, total = predicted - raw, np.square(raw - raw.mean()).sum()
     return {"mae": float(np.abs(error).mean()), "mse": float(np.square(error).mean()),
             "pearson": correlation(raw, predicted),
-            "spearman": correlation(scipy.stats.rankdata(raw), scipy.stats.rankdata(predicted)),
+            "spearman": correlation(*(pd.Series(values).rank().to_numpy() for values in (raw, predicted))),
             "r2": float(1 - np.square(error).sum() / total) if total > 0 else np.nan}
 
 

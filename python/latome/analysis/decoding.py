@@ -7,7 +7,7 @@ from latome.data.fields import as_text
 from latome.data.sources import closest
 from latome.errors import QueryError
 
-__all__ = ["batch_codes", "decode", "gene_places", "moved"]
+__all__ = ["batch_codes", "decode", "expression_into", "gene_places", "moved"]
 
 
 def batch_codes(registry, transform_batch):
@@ -53,3 +53,21 @@ def moved(cells, code):
 def decode(module, latents, cells):
     """The distribution of the counts, given latents (..., m, k)."""
     return module.generative(latents, cells).likelihood["x"]
+
+
+def expression_into(out, counts, *, places=None, rate=False):
+    """Sets: `out` (m, g') float32, to the expression fractions of a distribution over (m, g), or to its rates.
+
+    `places` (g',) are those of the genes; None for all. Logits go through the softmax straight to their place.
+    """
+    logits = counts.logits
+    if logits is None or logits.dtype != out.dtype or logits.device != out.device:
+        values = counts.rate if rate else counts.rho
+    else:
+        values = torch.softmax(logits, -1, out=out if places is None else None)
+        if rate:
+            values.mul_(counts.log_library.exp())
+    if places is not None:
+        values = values.index_select(-1, places)
+    if values is not out:
+        out.copy_(values)

@@ -7,11 +7,11 @@ from latome.analysis.sweep import ELEMENTS, asking, sweep
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
 
-__all__ = ["decoded", "draw_at", "encoded", "pooled_draws", "tiles"]
+__all__ = ["decodings", "draw_at", "encoded", "pooled_draws", "tiles"]
 
 
-def tiles(module, data, ask, *, rows, size, codes=(None,), n_samples=1, draw="sample"):
-    """What `ask(counts) -> {name: (s', m, ...)}` says of decoded draws, the mean over batches, tile by tile.
+def decodings(module, data, *, rows, size, codes=(None,), n_samples=1, draw="sample"):
+    """Distributions of the counts that draws decode to, tile by tile; what they are asked is computed then.
 
     Each cell is encoded once, and each draw of its latents is decoded under every batch of `codes`.
 
@@ -21,8 +21,8 @@ def tiles(module, data, ask, *, rows, size, codes=(None,), n_samples=1, draw="sa
     codes : codes of the batches to decode under; None for a cell's own.
     n_samples, draw : draws of each cell, and what a draw is: "sample" of its posterior, or its "mean".
 
-    Yields (cells, samples, answer): two slices, of the n cells and of the samples, and {name: tensor}. All samples of
-    a minibatch come before the next one.
+    Yields (cells, samples, counts): two slices, of the n cells and of the samples, and the distributions over
+    (s', m, g), one for each of `codes`. All samples of a minibatch come before the next one.
     """
     stop = 0
     for cells in Minibatches(data, rows, size):
@@ -34,13 +34,22 @@ def tiles(module, data, ask, *, rows, size, codes=(None,), n_samples=1, draw="sa
             last = min(first + at_once, n_samples)
             with asking(module):
                 latents = {name: _draw(q, (last - first,), draw) for name, q in posterior.items()}
-                answer = decoded(module, latents, cells, codes, ask)
-            yield slice(start, stop), slice(first, last), answer
+                counts = [decode(module, latents, moved(cells, code)) for code in codes]
+            yield slice(start, stop), slice(first, last), counts
 
 
-def decoded(module, latents, cells, codes, ask):
-    """{name: tensor}: what `ask` says of the counts that latents decode to, the mean over the batches of `codes`."""
-    answers = [ask(decode(module, latents, moved(cells, code))) for code in codes]
+def tiles(module, data, ask, **given):
+    """What `ask(counts) -> {name: (s', m, ...)}` says of `decodings` with the same arguments, the mean over batches.
+
+    Yields (cells, samples, answer), the last {name: tensor}.
+    """
+    for cells, samples, counts in decodings(module, data, **given):
+        with asking(module):
+            answer = _mean_of([ask(one) for one in counts])
+        yield cells, samples, answer
+
+
+def _mean_of(answers):
     if len(answers) == 1:
         return answers[0]
     return {name: sum(answer[name] for answer in answers) / len(answers) for name in answers[0]}
@@ -51,8 +60,8 @@ def _draw(q, shape, draw):
     return q.rsample(shape) if draw == "sample" else q.transform(q.mean).expand(*shape, *q.mean.shape)
 
 
-def encoded(module, data, rows, size):
-    """{name: distribution over (n, k)}: the posteriors of rows (n,)."""
+def encoded(module, data, rows, size=None):
+    """{name: distribution over (n, k)}: the posteriors of rows (n,), `size` in a minibatch."""
     families = {}
 
     def query(cells):
@@ -61,7 +70,7 @@ def encoded(module, data, rows, size):
         return {(name, moment): value for name, q in posterior.items()
                 for moment, value in (("mean", q.mean), ("variance", q.variance.expand_as(q.mean)))}
 
-    found = sweep(module, data, query, indices=rows, batch_size=size)
+    found = sweep(module, data, query, indices=rows, batch_size=size, elements=ELEMENTS)
     return {name: family(torch.from_numpy(found[name, "mean"]), torch.from_numpy(found[name, "variance"]))
             for name, family in families.items()}
 

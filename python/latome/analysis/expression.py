@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from latome.analysis.decoding import batch_codes, gene_places
-from latome.analysis.draws import decoded, pooled_draws, tiles
+from latome.analysis.decoding import batch_codes, decode, expression_into, gene_places, moved
+from latome.analysis.draws import decodings, pooled_draws
 from latome.analysis.expression_file import ExpressionFile
 from latome.analysis.importance import ImportanceOptions, weighted_draws
 from latome.analysis.results import SparseRows, refuse_large
@@ -65,8 +65,8 @@ def normalized_expression(module, data, *, transform_batch=None, genes=None, lib
         return _samples(module, data, asked)
     refuse_large("The result", WAYS_OUT, **{asked.row_name: asked.n_rows, "genes": asked.n_genes})
     values = np.empty((asked.n_rows, asked.n_genes), dtype=np.float32)
-    for start, stop, block in _blocks(module, data, asked):
-        values[start:stop] = block
+    for _ in _blocks(module, data, asked, values):
+        pass
     return values
 
 
@@ -137,13 +137,23 @@ class _Question:
     def row_name(self):
         return "cells" if self.n_overall is None else "draws"
 
-    def value(self, counts):
-        """{"expression": (..., m, g')} of a distribution of the counts."""
-        latent = self.library_size == "latent"
-        values = counts.rate if latent else counts.rho
-        if self.places is not None:
-            values = values.index_select(-1, torch.from_numpy(self.places))
-        return {"expression": values if latent or self.library_size == 1 else values * self.library_size}
+    def write(self, out, counts, earlier=0, last=True):
+        """Sets: `out` (m, g') to the mean over distributions of counts (m, g), of which one at a time is computed.
+
+        `earlier` of them were summed in it before; with the `last`, the sum becomes the mean.
+        """
+        places = None if self.places is None else torch.from_numpy(self.places)
+        latent, block, n = self.library_size == "latent", None, earlier
+        for one in counts:
+            if n:
+                block = torch.empty_like(out) if block is None else block
+            expression_into(block if n else out, one, places=places, rate=latent)
+            if n:
+                out.add_(block)
+            n += 1
+        scale = (1.0 if latent else self.library_size) / n
+        if last and scale != 1:
+            out.mul_(scale)
 
     def told(self, done):
         if self.progress is not None and self.weighting is None:
@@ -197,30 +207,39 @@ def _samples(module, data, asked):
     refuse_large("The result", "Ask for fewer samples (n_samples), genes (genes) or cells (indices), or for their mean "
                  "(return_mean).", samples=asked.n_samples, cells=len(asked.rows), genes=asked.n_genes)
     values = np.empty((asked.n_samples, len(asked.rows), asked.n_genes), dtype=np.float32)
-    for cells, samples, answer in tiles(module, data, asked.value, rows=asked.rows, size=asked.size, codes=asked.codes,
-                                        n_samples=asked.n_samples):
-        values[samples, cells] = answer["expression"].cpu().numpy()
-        asked.told(cells.stop)
+    for cells, samples, counts in decodings(module, data, rows=asked.rows, size=asked.size, codes=asked.codes,
+                                            n_samples=asked.n_samples):
+        for i in range(samples.start, samples.stop):
+            with asking(module):
+                asked.write(torch.from_numpy(values[i, cells]), (one[i - samples.start] for one in counts))
+        if samples.stop == asked.n_samples:
+            asked.told(cells.stop)
     return values
 
 
-def _blocks(module, data, asked):
-    """(start, stop, (m, g')) in order."""
+def _blocks(module, data, asked, values=None):
+    """(start, stop, (m, g')) in order: rows of `values` where they are given, else arrays of their own."""
     if asked.n_overall is not None:
-        yield from _drawn_blocks(module, data, asked)
+        yield from _drawn_blocks(module, data, asked, values)
         return
-    total = None
-    for cells, samples, answer in tiles(module, data, asked.value, rows=asked.rows, size=asked.size, codes=asked.codes,
-                                        n_samples=asked.n_samples, draw=asked.draw):
-        part = answer["expression"]
-        part = part[0] if len(part) == 1 else part.sum(0)               # (m, g')
-        total = part if samples.start == 0 else total + part
-        if samples.stop == asked.n_samples:
-            yield cells.start, cells.stop, (total if samples.stop == 1 else total / samples.stop).cpu().numpy()
+    for cells, samples, counts in decodings(module, data, rows=asked.rows, size=asked.size, codes=asked.codes,
+                                            n_samples=asked.n_samples, draw=asked.draw):
+        if samples.start == 0:
+            block = _block(asked, values, cells)
+        last = samples.stop == asked.n_samples
+        with asking(module):
+            each = (one[i] for one in counts for i in range(samples.stop - samples.start))
+            asked.write(torch.from_numpy(block), each, samples.start * len(counts), last)
+        if last:
+            yield cells.start, cells.stop, block
             asked.told(cells.stop)
 
 
-def _drawn_blocks(module, data, asked):
+def _block(asked, values, rows):
+    return np.empty((rows.stop - rows.start, asked.n_genes), np.float32) if values is None else values[rows]
+
+
+def _drawn_blocks(module, data, asked, values):
     """The same of draws from all cells together."""
     if asked.weighting is None:
         rows, latents = pooled_draws(module, data, asked.rows, asked.n_overall, asked.size, asked.draw)
@@ -228,10 +247,11 @@ def _drawn_blocks(module, data, asked):
         rows, latents = weighted_draws(module, data, asked.rows, asked.n_overall, asked.weighting, asked.size,
                                        asked.progress)
     for start in range(0, asked.n_overall, asked.size):
-        stop = min(start + asked.size, asked.n_overall)
+        here = slice(start, min(start + asked.size, asked.n_overall))
+        block = _block(asked, values, here)
         with asking(module):
-            cells = covariates_of(data, rows[start:stop])
-            drawn = {name: z[start:stop] for name, z in latents.items()}
-            block = decoded(module, drawn, cells, asked.codes, asked.value)["expression"]
-        yield start, stop, block.cpu().numpy()
-        asked.told(stop)
+            cells = covariates_of(data, rows[here])
+            drawn = {name: z[here] for name, z in latents.items()}
+            asked.write(torch.from_numpy(block), (decode(module, drawn, moved(cells, code)) for code in asked.codes))
+        yield here.start, here.stop, block
+        asked.told(here.stop)

@@ -14,7 +14,7 @@ def latent_moments(module, data, *, indices=None, batch_size=None, name="z"):
         q = module.posterior(cells)[name]
         return {"mean": q.mean, "variance": q.variance.expand_as(q.mean)}
 
-    found = sweep(module, data, query, indices=indices, batch_size=batch_size)
+    found = sweep(module, data, query, indices=indices, batch_size=batch_size, elements=ELEMENTS)
     return found["mean"], found["variance"]
 
 
@@ -29,7 +29,7 @@ def latent(module, data, *, indices=None, batch_size=None, give_mean=True, mc_sa
         q = module.posterior(cells)["z"]
         return {"z": _mean(q, mc_samples) if give_mean else q.rsample()}
 
-    return sweep(module, data, query, indices=indices, batch_size=batch_size)["z"]
+    return sweep(module, data, query, indices=indices, batch_size=batch_size, elements=ELEMENTS)["z"]
 
 
 def _mean(q, mc_samples):

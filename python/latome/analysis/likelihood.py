@@ -9,8 +9,6 @@ from latome.protocol.settings import check_setting
 
 __all__ = ["elbo", "elbo_terms", "marginal_likelihood", "reconstruction_error"]
 
-FEW = 1 << 18                                          # cells x genes of a minibatch that is decoded again and again
-
 
 def elbo_terms(module, data, *, indices=None, batch_size=None, draw="sample"):
     """{"reconstruction_loss", "kl_local"}: (n,) each, in nats.
@@ -65,8 +63,6 @@ def marginal_likelihood(module, data, *, n_mc_samples=1000, n_mc_samples_per_pas
     per_pass = check_setting("n_mc_samples_per_pass", n_mc_samples_per_pass, int | None, {"ge": 1})
     return_mean = check_setting("return_mean", return_mean, bool, {})
     data.require_counts("The marginal likelihood")
-    if batch_size is None:
-        batch_size = max(32, min(1024, FEW // data.n_genes))
 
     def query(cells):
         posterior = module.posterior(cells)

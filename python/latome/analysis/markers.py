@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import scipy.stats
 
 from latome.analysis.criticism import correlation, replicate
 from latome.analysis.decoding import decode
@@ -119,6 +118,12 @@ def _collect(module, data, rows, codes, n_groups, scale, replicated, method, bat
     return sums.numpy(), sp.vstack(blocks, format="csc") if blocks else None
 
 
+def _stats():
+    import scipy.stats  # here: slow to load, and the comparison of markers alone needs it
+
+    return scipy.stats
+
+
 def _welch(sums, sizes, matrix, codes):
     """Scores and two-sided p-values (groups, genes) of each group against the rest."""
     rest = sums[1:].sum(1, keepdims=True) - sums[1:]                                       # (2, groups, genes)
@@ -127,7 +132,7 @@ def _welch(sums, sizes, matrix, codes):
         mean = total / n
         parts += [mean, np.sqrt(np.maximum(square / n - mean**2, 0) * n / (n - 1)), n]
     with np.errstate(divide="ignore", invalid="ignore"):
-        score, p = scipy.stats.ttest_ind_from_stats(*parts, equal_var=False)
+        score, p = _stats().ttest_ind_from_stats(*parts, equal_var=False)
     return np.nan_to_num(score), np.where(np.isnan(p), 1.0, p)         # a gene constant in both differs not at all
 
 
@@ -139,12 +144,12 @@ def _rank_sum(sums, sizes, matrix, codes):
     width = max(1, ELEMENTS // (8 * n))
     for first in range(0, g, width):
         values = matrix[:, first:first + width].toarray()                                  # (n, width)
-        ranks = scipy.stats.rankdata(values, axis=0)
+        ranks = _stats().rankdata(values, axis=0)
         spread = np.var(ranks, axis=0) * n / (n - 1)                   # tied ranks vary less: the correction for ties
         with np.errstate(divide="ignore", invalid="ignore"):
             z = (members @ ranks - sizes * (n + 1) / 2) / np.sqrt(sizes * (n - sizes) / n * spread)
         score[:, first:first + width] = np.where(spread > 0, z, 0)
-    return score, 2 * scipy.stats.norm.sf(np.abs(score))
+    return score, 2 * _stats().norm.sf(np.abs(score))
 
 
 def _adjusted(p):
@@ -161,7 +166,7 @@ def _agreement(raw, drawn, p_threshold, n_top):
     roc, pr = _areas(real, np.abs(drawn["score"].to_numpy()))
     return {"gene_f1": 2 * (real & found).sum() / (real.sum() + found.sum()), "lfc_mae": np.abs(lfc_raw - lfc).mean(),
             "lfc_pearson": correlation(lfc_raw, lfc),
-            "lfc_spearman": correlation(scipy.stats.rankdata(lfc_raw), scipy.stats.rankdata(lfc)),
+            "lfc_spearman": correlation(_stats().rankdata(lfc_raw), _stats().rankdata(lfc)),
             "roc_auc": roc, "pr_auc": pr}
 
 
@@ -180,7 +185,7 @@ def _areas(truth, score):
     positive, n = truth.sum(), len(truth)
     if positive in (0, n):
         return np.nan, np.nan
-    roc = (scipy.stats.rankdata(score)[truth].sum() - positive * (positive + 1) / 2) / (positive * (n - positive))
+    roc = (_stats().rankdata(score)[truth].sum() - positive * (positive + 1) / 2) / (positive * (n - positive))
     order = np.argsort(-score, kind="stable")
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))  # of each run of tied scores
     hits = truth[order].cumsum()[last]

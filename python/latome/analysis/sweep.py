@@ -9,9 +9,10 @@ from latome.data.minibatches import Minibatches
 from latome.errors import QueryError
 from latome.protocol.settings import check_setting
 
-__all__ = ["asking", "cells_at_once", "rows_of", "some_rows", "sweep"]
+__all__ = ["ELEMENTS", "asking", "cells_at_once", "rows_of", "some_rows", "sweep"]
 
-ELEMENTS = 1 << 22                                     # of a dense (m, g) array: 16 MB
+ELEMENTS = 1 << 22                                     # of the arrays held at a time: 16 MB
+TILE = 1 << 19                                         # of a decoded minibatch (m, g): 2 MB, which stay in the cache
 
 
 def rows_of(data, indices):
@@ -47,10 +48,10 @@ def asking(module):
             module.train()
 
 
-def cells_at_once(data, batch_size=None):
-    """Cells of a minibatch: as asked for, or as many as keep a dense array of all genes within some megabytes."""
+def cells_at_once(data, batch_size=None, elements=TILE):
+    """Cells of a minibatch: as asked for, or as many as keep a dense array of all genes within so many elements."""
     batch_size = check_setting("batch_size", batch_size, int | None, {"ge": 1})
-    return batch_size or max(32, min(1024, ELEMENTS // data.n_genes))
+    return batch_size or max(32, min(1024, elements // data.n_genes))
 
 
 def some_rows(data, indices):
@@ -61,15 +62,16 @@ def some_rows(data, indices):
     return rows
 
 
-def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu"):
+def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu", elements=TILE):
     """Apply `query(cells) -> {name: (m, ...) tensor}` to minibatches in evaluation mode.
 
-    `batch_size` None is as many cells as keep a dense array of all genes within some megabytes.
+    `batch_size` None is as many cells as keep a dense array of all genes within so many `elements`: `TILE` where they
+    are decoded, `ELEMENTS` where they are only encoded.
 
     Returns {name: (n, ...) numpy array}, rows in the order of `indices`.
     """
     rows = some_rows(data, indices)
-    size = cells_at_once(data, batch_size)
+    size = cells_at_once(data, batch_size, elements)
     with asking(module):
         parts = [query(cells) for cells in Minibatches(data, rows, size, device)]
     return {name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]}

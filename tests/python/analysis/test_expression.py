@@ -39,7 +39,7 @@ def decoded(fit, data, batch=None):
         categories[:, 0] = batch
     with torch.no_grad():
         z = torch.tensor(latent(fit.module, data))
-        return fit.module.decoder(z, torch.tensor(categories), None)["logits"].softmax(1).numpy()
+        return fit.module.decoder(z, torch.tensor(categories), None)["logits"].value().softmax(1).numpy()
 
 
 def ask(fit, data, **more):
@@ -166,7 +166,7 @@ def test_the_mean_of_many_draws_is_the_integral():
     mean, variance = (torch.tensor(moment) for moment in data.stored["z"])
     with torch.no_grad():
         z = mean + variance.sqrt() * torch.tensor(node, dtype=torch.float32)[:, None, None]
-        rho = fit.module.decoder(z, torch.tensor(data.categories), None)["logits"].softmax(-1).numpy()
+        rho = fit.module.decoder(z, torch.tensor(data.categories), None)["logits"].value().softmax(-1).numpy()
     expected = np.tensordot(weight / weight.sum(), rho, 1)
     apart = drawn(fit, data, n_samples=4000, return_mean=False)
     error = apart.std(0, dtype="f8") / np.sqrt(4000)

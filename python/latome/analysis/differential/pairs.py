@@ -41,7 +41,8 @@ def make_pairs(first, second, *, within_batches, n_random, rng):
         return Pairs(*places, n_blocks * each)
     if size1 == size2 and (first.exchangeable or second.exchangeable):
         return Pairs(slice(None), slice(None), first.n)
-    each = min(size1, size2)
-    places = [(np.argsort(rng.random((n_blocks, size)), axis=1)[:, :each] + start).ravel()
-              for size, start in [(size1, start1), (size2, start2)]]
+    each = min(size1, size2)                           # of the larger set so many, at random: of one set that is enough
+    places = [slice(None) if size == each and not shuffled else
+              (np.argsort(rng.random((n_blocks, size)), axis=1)[:, :each] + start).ravel()
+              for size, start, shuffled in [(size1, start1, False), (size2, start2, size1 == each)]]
     return Pairs(*places, n_blocks * each)

@@ -3,14 +3,15 @@
 Every cell is encoded once. A draw is a random cell of the part and a draw of its posterior; it is decoded under the
 cell's own batch, or under each of the batches asked for in equal shares. A set of cells that consists of several parts,
 such as "the rest", takes draws from their pools in proportion to their sizes, so nothing is decoded for it.
-Draws are kept as latents; expression is decoded from them for as many genes at a time as memory allows.
+Draws are kept as latents; expression is decoded from them for as many genes at a time as memory allows, gene by gene
+in memory, so that what is asked of a gene's draws reads them one after the other.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from latome.analysis.decoding import decode, moved
+from latome.analysis.decoding import decode, expression_into, moved
 from latome.analysis.differential.partition import allot, partition
 from latome.analysis.draws import draw_at, encoded
 from latome.analysis.expression import normalized_expression
@@ -44,7 +45,7 @@ class Selection:
 
     Arguments
     ---------
-    picks : (pool, rows of the pool (c,), places (c,) among the samples of the set) of each part.
+    picks : (pool, draws, size) of each part: its first draws of each block of the pool, whose blocks have that size.
     n, n_blocks : samples in all, and blocks they form.
     """
 
@@ -57,16 +58,13 @@ class Selection:
         """Whether the order of the samples is random: one part, one block."""
         return len(self.picks) == 1 and self.n_blocks == 1
 
-    def gather(self, arrays):
-        """(n, g) samples from the decoded pools [(s, g)]; not to be written into."""
-        if len(self.picks) == 1:
-            pool, rows, _ = self.picks[0]
-            return arrays[pool] if len(rows) == len(arrays[pool]) else arrays[pool][rows]
-        first = arrays[self.picks[0][0]]
-        samples = np.empty((self.n, first.shape[1]), dtype=first.dtype)
-        for pool, rows, places in self.picks:
-            samples[places] = arrays[pool][rows]
-        return samples
+    def gather(self, arrays, genes):
+        """(g', n) samples of a slice of the genes, from the decoded pools [(g, s)]; not to be written into."""
+        if len(self.picks) == 1 and self.picks[0][1] == self.picks[0][2]:
+            return arrays[self.picks[0][0]][genes]
+        parts = [arrays[pool][genes, block * size:block * size + count]
+                 for block in range(self.n_blocks) for pool, count, size in self.picks]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ class Pools:
 
     Arguments
     ---------
-    fill : functions of a slice of the genes, one a pool, that return its samples (s, g') float32.
+    fill : functions of a slice of the genes, one a pool, that return its samples (g', s) float32.
     sizes : draws in each pool.
     selections : a `Selection` for each set.
     n_genes : g.
@@ -108,7 +106,7 @@ def draw_pools(module, data, sets, n_samples, batch_size=None):
             selections[i] = _select(of_set + len(drawn), count, most[of_set], len(codes))
         drawn += [(rng.choice(parts.rows(part), size=len(codes) * n), codes) for part, n in enumerate(most)]
     used = np.unique(np.concatenate([rows for rows, _ in drawn]))
-    posterior = encoded(module, data, used, size)
+    posterior = encoded(module, data, used, batch_size)
     fill = [_Decoder(module, data, rows, codes, draw_at(posterior, np.searchsorted(used, rows)), size)
             for rows, codes in drawn]
     return Pools(fill, [len(rows) for rows, _ in drawn], selections, data.n_genes)
@@ -123,7 +121,7 @@ def weighted_pools(module, data, sets, n_samples, importance=None, batch_size=No
             module, data, transform_batch=None if code is None else names[code], n_samples_overall=each,
             weights="importance", importance=importance, indices=one.rows, batch_size=batch_size)
             for code in one.codes])
-        fill.append(lambda genes, samples=samples: samples[:, genes])
+        fill.append(lambda genes, samples=samples: np.ascontiguousarray(samples[:, genes].T))
         sizes.append(len(samples))
         selections.append(_select([pool], [each], [each], len(one.codes)))
     return Pools(fill, sizes, selections, data.n_genes)
@@ -131,14 +129,8 @@ def weighted_pools(module, data, sets, n_samples, importance=None, batch_size=No
 
 def _select(pools, counts, sizes, n_blocks):
     """A `Selection` of the first `counts` draws of each pool's blocks, whose sizes are `sizes`."""
-    block = np.arange(n_blocks)[:, None]
-    total, start, picks = int(np.sum(counts)), 0, []
-    for pool, count, size in zip(pools, counts, sizes, strict=True):
-        if count:
-            each = np.arange(count)
-            picks.append((int(pool), (block * size + each).ravel(), (block * total + start + each).ravel()))
-            start += count
-    return Selection(picks, n_blocks * total, n_blocks)
+    picks = [tuple(map(int, pick)) for pick in zip(pools, counts, sizes, strict=True) if pick[1]]
+    return Selection(picks, n_blocks * int(np.sum(counts)), n_blocks)
 
 
 @dataclass(frozen=True)
@@ -153,13 +145,17 @@ class _Decoder:
     size: int
 
     def __call__(self, genes):
-        """(s, g') float32 expression fractions of a slice of the genes."""
-        samples = np.empty((len(self.rows), genes.stop - genes.start), dtype=np.float32)
+        """(g', s) float32 expression fractions of a slice of the genes."""
+        samples, block = (np.empty(shape, dtype=np.float32) for shape in (              # numpy's: in huge pages
+            (genes.stop - genes.start, len(self.rows)), (min(self.size, len(self.rows)), self.data.n_genes)))
+        columns = covariates_of(self.data, self.rows)
         for code, start, stop in self._minibatches():
-            cells = moved(covariates_of(self.data, self.rows[start:stop]), code)
+            cells = moved({name: values[start:stop] for name, values in columns.items()}, code)
             latents = {name: z[start:stop] for name, z in self.latents.items()}
+            decoded = torch.from_numpy(block[:stop - start])
             with asking(self.module):
-                samples[start:stop] = decode(self.module, latents, cells).rho[:, genes].cpu().numpy()
+                expression_into(decoded, decode(self.module, latents, cells))
+                torch.from_numpy(samples)[:, start:stop] = decoded[:, genes].t()
         return samples
 
     def _minibatches(self):

@@ -1,4 +1,8 @@
-"""Comparisons over tiles of genes: samples are decoded, asked, and forgotten; only numbers by gene are kept."""
+"""Comparisons over tiles of genes: samples are decoded, asked, and forgotten; only numbers by gene are kept.
+
+A question sees so few genes at a time that their samples stay in the processor's cache; functions of the user see all
+genes of a tile.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,6 +14,8 @@ from latome.analysis.differential.pairs import Pairs
 from latome.analysis.differential.pools import Selection
 
 __all__ = ["Rules", "Work", "run"]
+
+SAMPLES = 1 << 17                                      # of some genes, asked about at a time: 512 kB of each set
 
 
 @dataclass(frozen=True)
@@ -51,9 +57,11 @@ class Work:
     delta: float | None
     found: dict = field(default_factory=dict)
 
-    def samples(self, arrays):
-        """Two arrays (p, g') of paired samples, from the decoded pools."""
-        return self.first.gather(arrays)[self.pairs.first], self.second.gather(arrays)[self.pairs.second]
+    def samples(self, arrays, genes):
+        """Two arrays (p, g') of paired samples of some genes, from the decoded pools; gene by gene in memory."""
+        sides = (self.first, self.pairs.first), (self.second, self.pairs.second)
+        gathered = [(selection.gather(arrays, genes), place) for selection, place in sides]
+        return [(values if isinstance(place, slice) else values.take(place, axis=1)).T for values, place in gathered]
 
 
 def run(pools, works, rules, progress=None):
@@ -73,10 +81,12 @@ def run(pools, works, rules, progress=None):
                 (found["first"], found["second"]), work.means, rules.threshold_counts)
     if no_delta:
         measure = rules.change_fn or bayes.log_fold_change
-        found = passes.ask(lambda work, *pair: {"mean": measure(*pair, work.pseudocounts).mean(0, dtype=np.float64)})
+        found = passes.ask(lambda work, *pair: {"mean": measure(*pair, work.pseudocounts).mean(0, dtype=np.float64)},
+                           whole=rules.change_fn is not None)
         for work, one in zip(works, found, strict=True):
             work.delta = bayes.delta_of(one["mean"])
-    for work, found in zip(works, passes.ask(lambda work, *pair: _change(rules, work, *pair)), strict=True):
+    own = rules.change_fn is not None or rules.m1_domain_fn is not None
+    for work, found in zip(works, passes.ask(lambda work, *pair: _change(rules, work, *pair), whole=own), strict=True):
         work.found = found | {"pseudocounts": work.pseudocounts, "delta": work.delta}
 
 
@@ -107,13 +117,17 @@ class _Passes:
         decoded = 1 if len(self.tiles) == 1 else asked
         self.done, self.total = 0, asked * len(works) + decoded * len(pools.fill)
 
-    def ask(self, question):
-        """[{name: (g,)}] of `question(work, first, second)`, which sees some of the genes at a time."""
+    def ask(self, question, whole=False):
+        """[{name: (g,)}] of `question(work, first, second)`, which sees some of the genes at a time.
+
+        These are few, unless it is to see all genes of a tile as a `whole`.
+        """
         found = [[] for _ in self.works]
-        for genes in self.tiles:
-            arrays = self._decoded(genes)
+        for tile in self.tiles:
+            arrays = self._decoded(tile)
             for work, parts in zip(self.works, found, strict=True):
-                parts.append(question(work, *work.samples(arrays)))
+                for genes in _slices(tile.stop - tile.start, None if whole else SAMPLES // work.pairs.n):
+                    parts.append(question(work, *work.samples(arrays, genes)))
                 self._step()
         return [{name: np.concatenate([part[name] for part in parts]) for name in parts[0]} for parts in found]
 
@@ -133,3 +147,9 @@ class _Passes:
         self.done += 1
         if self.progress is not None:
             self.progress(self.done, self.total)
+
+
+def _slices(n, width):
+    """Slices of n genes, each of at least one; one of all where `width` is None."""
+    width = n if width is None else max(1, width)
+    return [slice(start, min(start + width, n)) for start in range(0, n, width)]

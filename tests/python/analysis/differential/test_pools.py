@@ -44,6 +44,7 @@ def selection(n, n_blocks, n_parts=1):
 @pytest.mark.parametrize("first, second, within, n_random, n", [
     (selection(10, 1), selection(10, 1), False, None, 10), (selection(10, 1, 2), selection(10, 1, 3), False, None, 10),
     (selection(10, 2), selection(10, 2), True, None, 10), (selection(10, 2), selection(9, 3), False, None, 9),
+    (selection(12, 3), selection(9, 3), True, None, 9), (selection(8, 2, 2), selection(10, 2, 3), True, None, 8),
     (selection(10, 2), selection(10, 2), True, 40, 40), (selection(10, 1, 2), selection(7, 1), False, 41, 41),
 ])  # fmt: skip
 def test_pairs(first, second, within, n_random, n):
@@ -55,6 +56,27 @@ def test_pairs(first, second, within, n_random, n):
     if within:
         blocks = [place // (one.n // one.n_blocks) for place, one in zip(places, (first, second), strict=True)]
         np.testing.assert_array_equal(*blocks)
+
+
+@pytest.mark.parametrize("sizes", [(4, 4), (3, 5), (5, 3)])
+def test_every_pair_is_as_likely(sizes):
+    """Whatever the order of the draws: each of the first set meets each of the second equally often."""
+    rng, met = np.random.default_rng(0), np.zeros(sizes)
+    first, second = (selection(n, 1, 2) for n in sizes)
+    for _ in range(4000):
+        found = make_pairs(first, second, within_batches=False, n_random=None, rng=rng)
+        met[tuple(np.arange(n)[place] for n, place in zip(sizes, (found.first, found.second), strict=True))] += 1
+    np.testing.assert_allclose(met / 4000, 1 / max(sizes), atol=0.04)
+
+
+def test_samples_are_gathered_block_by_block():
+    """Pool p, gene g, draw d is the number 1000 p + 100 g + d; blocks of 4 and of 3 draws."""
+    pools = [1000 * p + 100 * np.arange(3)[:, None] + np.arange(2 * size) for p, size in enumerate((4, 3))]
+    both = Selection([(0, 2, 4), (1, 3, 3)], 10, 2)
+    expected = [0, 1, 1000, 1001, 1002, 4, 5, 1003, 1004, 1005]
+    np.testing.assert_array_equal(both.gather(pools, slice(1, 3)), np.array(expected) + [[100], [200]])
+    np.testing.assert_array_equal(Selection([(1, 3, 3)], 6, 2).gather(pools, slice(0, 2)), pools[1][:2])
+    np.testing.assert_array_equal(Selection([(0, 1, 4)], 2, 2).gather(pools, slice(0, 1)), [[0, 4]])
 
 
 def test_false_discoveries_by_hand():
