@@ -36,7 +36,7 @@ start_engine <- function(call) {
     reticulate::use_python(python$path, required = TRUE)
   }
   bridge <- tryCatch(
-    reticulate::import_from_path("latome.bridge", path = engine_folder(), convert = FALSE),
+    import_bridge(),
     error = function(e) {
       text <- trimws(conditionMessage(e))
       abort_latome(paste0("The Python engine does not start: ", text), start_hint(text, python),
@@ -46,6 +46,29 @@ start_engine <- function(call) {
   session$python <- python
   session$pid <- Sys.getpid()
   session$bridge <- bridge
+}
+
+#' The bridge module, which looks for the compiled kernels as it is imported. Where they are is told
+#' to Python's own environment, which does not see what Sys.setenv() does after Python has started,
+#' and is not left there for other processes.
+#' @noRd
+import_bridge <- function(library = kernels_library()) {
+  environment <- reticulate::import("os", convert = FALSE)$environ
+  name <- "LATOME_KERNELS_LIBRARY"
+  if (!is.null(library) && !reticulate::py_to_r(environment$`__contains__`(name))) {
+    environment$`__setitem__`(name, library)
+    on.exit(environment$pop(name, NULL))
+  }
+  reticulate::import_from_path("latome.bridge", path = engine_folder(), convert = FALSE)
+}
+
+#' The compiled kernels: in libs/ of an installed package, in src/ of a loaded checkout; NULL where
+#' they did not compile.
+#' @noRd
+kernels_library <- function(package = find.package("latome")) {
+  name <- paste0("latome", .Platform$dynlib.ext)
+  found <- Find(file.exists, file.path(package, c(file.path("libs", .Platform$r_arch), "src"), name))
+  if (!is.null(found)) normalizePath(found, "/")
 }
 
 #' Does reticulate use this Python without being told?

@@ -5,7 +5,9 @@
 #' is installed or downloaded.
 #'
 #' @return A list of class `latome_status`: `ok`, `problem`, `hint`, and what was
-#'   found (`python`, `how`, `versions`, `threads`, `devices`, `kernels`).
+#'   found (`python`, `how`, `versions`, `threads`, `devices`, and `kernels`: "compiled" and
+#'   the processor's instructions they use, or "torch operations", which give the same results
+#'   more slowly, and why).
 #' @seealso [install_latome()]
 #' @export
 #' @examples
@@ -55,8 +57,8 @@ print.latome_status <- function(x, ...) {
   if (x$ok) {
     cat("Python:  ", x$python, " (", x$how, ")\n", sep = "")
     cat("         ", paste(names(x$versions), x$versions, collapse = ", "), "\n", sep = "")
-    cat("Device:  ", paste(unlist(x$devices), collapse = ", "), " | ", count_of(x$threads, "thread"),
-      " | kernels: ", x$kernels, "\n", sep = "")
+    cat("Device:  ", paste(unlist(x$devices), collapse = ", "), " | ", count_of(x$threads, "thread"), "\n", sep = "")
+    cat("Kernels: ", x$kernels, "\n", sep = "")
   }
   if (is.null(x$problem)) cat("All is well.\n") else cat("Problem: ", x$problem, "\n", sep = "")
   if (length(x$hint)) cat("To mend: ", paste(x$hint, collapse = "\n         "), "\n", sep = "")

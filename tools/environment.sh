@@ -28,6 +28,6 @@ stop() {
 content_hash() {
   local path
   for path in "$@"; do
-    if [ -e "$path" ]; then find -L "$path" -type f -not -name '*.pyc' -print0; fi
+    if [ -e "$path" ]; then find -L "$path" -type f -not -name '*.pyc' -not -name '_native.*' -not -name 'latome.*o' -print0; fi
   done | LC_ALL=C sort -zu | xargs -0 cksum | cksum | tr ' ' '-'
 }

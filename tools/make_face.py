@@ -81,6 +81,12 @@ def use_preset(entry):
     return f"  settings <- use_preset({name}, settings,\n    list({preset_values(preset)}),\n    names(match.call()))\n"
 
 
+def filled(text, width, **indents):
+    """Wrapped text in which no name is parted from its value."""
+    return textwrap.fill(text.replace(" = ", "\0=\0"), width, break_on_hyphens=False, break_long_words=False,
+                         **indents).replace("\0", " ")
+
+
 def comment(text):
     """Text as roxygen lines."""
     return "".join(f"#' {line}".rstrip() + "\n" for line in text.split("\n"))
@@ -101,9 +107,8 @@ def prose(name, **values):
 
 def assemble(name, formals, body):
     opening = f"{name} <- function("
-    head = textwrap.fill(", ".join(formals).replace(" = ", "\0=\0"), 98, initial_indent=opening,
-                         subsequent_indent=" " * len(opening), break_on_hyphens=False, break_long_words=False)
-    return head.replace("\0", " ") + ") {\n" + body + "}\n"
+    head = filled(", ".join(formals), 98, initial_indent=opening, subsequent_indent=" " * len(opening))
+    return head + ") {\n" + body + "}\n"
 
 
 def split(formals):
@@ -128,18 +133,33 @@ def run_function(model):
     return help_page + assemble(f"run_{kind}", formals, body)
 
 
-def options_function(options):
+def chosen_presets(presets):
+    """The lines that fill in a preset of options."""
+    listed = ",\n".join(filled(f"{name} = list({preset_values(preset)})", 98, initial_indent=" " * 4,
+                               subsequent_indent=" " * 6) for name, preset in presets.items())
+    return (f"  presets <- list(\n{listed}\n  )\n"
+            "  options <- choose_preset(preset, options, presets, names(match.call()))\n")
+
+
+def options_function(options, presets):
     options = [option for option in options if option["name"] not in LEFT_OUT]
-    help_page = comment(prose("training", settings=params(options)))
+    names = ", ".join(f'`"{name}"`' for name in presets)
+    explained = textwrap.fill(f"@param preset A set of options under one name, {names}, or `NULL`; it holds where an "
+                              "option is not given itself. See details.", 96, break_on_hyphens=False)
+    details = "; ".join(f'`"{name}"` stands for `{preset_values(preset)}`' for name, preset in presets.items())
+    details = filled(details + ".", 96)
+    help_page = comment(prose("training", settings=params(options) + "\n" + explained, presets=details))
     checked = ",\n".join(f"    {o['name']} = {check_of(o)}" for o in options)
-    body = f"  options <- list(\n{checked}\n  )\n"
+    body = f"  options <- list(\n{checked}\n  )\n" + chosen_presets(presets)
     body += '  structure(options, class = "latome_training")\n'
-    return help_page + assemble("training_options", [f"{o['name']} = {default_of(o)}" for o in options], body)
+    formals = [f"{o['name']} = {default_of(o)}" for o in options] + ["preset = NULL"]
+    return help_page + assemble("training_options", formals, body)
 
 
 def face():
     models = [describe_model(kind) for kind in KINDS]
-    return "\n".join([HEADER, *map(run_function, models), options_function(models[0]["options"])])
+    training = options_function(models[0]["options"], models[0]["option_presets"])
+    return "\n".join([HEADER, *map(run_function, models), training])
 
 
 def main():

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# R and the R packages of tools/r-packages.txt, and a Python that can make environments.
+# R and the R packages of tools/r-packages.txt, a Python that can make environments, and a C++ compiler.
 # On Debian and its relatives the missing ones are installed with apt; elsewhere the script says what is missing.
 # shellcheck source=tools/environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -54,6 +54,8 @@ mapfile -t missing < <(missing_r_packages)
 packages=""
 if [ "${#missing[@]}" -gt 0 ]; then packages=$(debian_packages "${missing[@]}"); fi
 if no_python; then packages="$packages python3 python3-venv"; fi
+# The kernels also work without being compiled, but a test run without them would test half of it.
+if ! command -v g++ >/dev/null && command -v apt-get >/dev/null; then packages="$packages g++"; fi
 if [ -z "${packages// /}" ]; then exit 0; fi
 
 if ! command -v apt-get >/dev/null; then

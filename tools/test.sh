@@ -26,6 +26,28 @@ run_pytest() {
   return "$failed"
 }
 
+# The kernels once more with fewer instructions, and without any: what another processor, or no compiler, would use.
+run_other_kernels() {
+  local kernels
+  for kernels in avx2 portable off; do
+    say "LATOME_KERNELS=$kernels"
+    LATOME_KERNELS=$kernels "$VENV/bin/python" -m pytest -c python/pyproject.toml --rootdir . -p no:cacheprovider -q \
+      tests/python/kernels --ignore tests/python/kernels/test_native.py || return 1
+  done
+}
+
+# A package whose compiler fails must install all the same, and say so.
+run_without_compiler() {
+  local library="$BUILD/without" status
+  rm -rf "$library" && mkdir -p "$library"
+  printf 'CXX17 = /no/such/compiler\n' >"$BUILD/no-compiler.mk"
+  R_MAKEVARS_USER="$BUILD/no-compiler.mk" R CMD INSTALL --no-docs --no-test-load --library="$library" \
+    "$BUILD"/latome_*.tar.gz >"$BUILD/without.log" 2>&1 || { tail -n 20 "$BUILD/without.log" >&2; return 1; }
+  status=$(unset PYTHONPATH; R_LIBS="$library:$RLIB" Rscript --vanilla -e 'cat(latome::latome_status()$kernels)')
+  say "latome_status(): kernels: $status"
+  [[ "$status" == "torch operations (there is no compiled library"* ]]
+}
+
 # Errors and warnings of R CMD check fail; so does a test that would be skipped for want of the engine.
 run_check() {
   local check="$BUILD/latome.Rcheck" failed=0
@@ -46,8 +68,11 @@ run_check() {
 
 step "ruff" "$VENV/bin/ruff" check --no-cache --config python/pyproject.toml python tests/python tools benchmarks
 step "generated R face is fresh" "$VENV/bin/python" tools/make_face.py --check
+step "the kernels compile" tools/build_kernels.sh --force
 step "pytest" run_pytest
+step "pytest of the kernels, other instructions" run_other_kernels
 step "parity on the committed cases" "$VENV/bin/python" tools/parity.py tests/python/fixtures
+step "R CMD INSTALL without a compiler" run_without_compiler
 step "R CMD check" run_check
 
 say ""

@@ -82,7 +82,7 @@ fresh_r <- function(code) {
 fresh_script <- function(code) {
   script <- tempfile(fileext = ".R")
   loaded <- "library(latome)"
-  if (is_developed()) loaded <- paste0("pkgload::load_all(", deparse(find.package("latome")), ")")
+  if (is_developed()) loaded <- paste0("pkgload::load_all(", deparse(find.package("latome")), ", compile = FALSE)")
   writeLines(c(paste0(".libPaths(", paste(deparse(.libPaths()), collapse = ""), ")"), loaded, code), script)
   script
 }

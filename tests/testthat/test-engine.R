@@ -65,6 +65,37 @@ test_that("the requirements are those that the engine declares", {
   expect_setequal(declared, ifelse(least == "0", names(least), paste0(names(least), ">=", least)))
 })
 
+test_that("the compiled kernels are found where R CMD INSTALL or a loaded checkout has them", {
+  package <- withr::local_tempdir()
+  name <- paste0("latome", .Platform$dynlib.ext)
+  expect_null(kernels_library(package))
+  dir.create(file.path(package, "src"))
+  file.create(file.path(package, "src", name))
+  expect_equal(basename(dirname(kernels_library(package))), "src")
+  installed <- file.path(package, "libs", .Platform$r_arch)
+  dir.create(installed, recursive = TRUE)
+  file.create(file.path(installed, name))
+  expect_match(kernels_library(package), "libs", fixed = TRUE)
+})
+
+test_that("the place of the kernels is told to the engine, and to nobody else", {
+  skip_without_engine()
+  output <- fresh_r(c(
+    "os <- reticulate::import('os', convert = FALSE)$environ",
+    "os$`__setitem__`('LATOME_KERNELS_LIBRARY', '/chosen/by/the/user.so')",
+    "latome:::engine()",
+    "cat('kept:', reticulate::py_to_r(os$`__getitem__`('LATOME_KERNELS_LIBRARY')), '\\n')"
+  ))
+  expect_match(output, "kept: /chosen/by/the/user.so", all = FALSE)
+  output <- fresh_r(c(
+    "latome:::engine()",
+    "child <- system2(reticulate::py_config()$python, c('-c', shQuote(paste('import os;',",
+    "  'print(\"found:\", os.environ.get(\"LATOME_KERNELS_LIBRARY\"))'))), stdout = TRUE)",
+    "cat(child, sep = '\\n')"
+  ))
+  expect_match(output, "found: None", all = FALSE)
+})
+
 test_that("loading the package starts no Python", {
   output <- fresh_r("cat('started:', reticulate::py_available(initialize = FALSE))")
   expect_match(output, "started: FALSE", all = FALSE)

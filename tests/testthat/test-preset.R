@@ -9,3 +9,17 @@ test_that("a preset fills in what was not given", {
   expect_identical(run(TRUE, n_layers = 1L)$n_layers, 1L)
   expect_error(run(NA), "for_mapping")
 })
+
+test_that("a preset of training holds where an option is not given", {
+  fast <- training_options(preset = "fast")
+  plain <- training_options()
+  expect_s3_class(fast, "latome_training")
+  expect_named(fast, names(plain))
+  expect_identical(fast$lr_schedule, "cycle")
+  expect_false(fast$early_stopping)
+  expect_gt(fast$lr, plain$lr)
+  expect_null(fast$n_epochs_kl_warmup)                                           # which goes before steps
+  expect_identical(training_options(preset = "fast", lr = 0.001)$lr, 0.001)      # the default, but given
+  expect_identical(training_options(preset = NULL), plain)
+  expect_error(training_options(preset = "quick"), "preset")
+})

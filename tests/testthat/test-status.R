@@ -7,6 +7,34 @@ test_that("the report says what was found, and prints", {
   printed <- capture.output(print(status))
   expect_match(printed, "torch [0-9]", all = FALSE)
   expect_match(printed, "cpu", all = FALSE)
+  expect_match(printed, "^Kernels: (compiled \\(\\w+\\)$|torch operations \\()", all = FALSE)
+})
+
+test_that("the kernels in use are those of this package, and are told", {
+  skip_without_engine()
+  skip_if(is.null(kernels_library()), "the kernels did not compile")
+  output <- fresh_r(c(
+    "status <- latome_status()$kernels",
+    "native <- reticulate::import_from_path('latome.kernels.native', latome:::engine_folder())$status()",
+    "cat('library:', native$path, '\\n')",
+    "cat('kernels:', status, '\\n')"
+  ))
+  expect_match(output, paste("library:", kernels_library()), fixed = TRUE, all = FALSE)
+  expect_match(output, "^kernels: compiled \\((portable|avx2|avx512)\\)", all = FALSE)
+})
+
+test_that("without the compiled kernels everything works, and the report says why", {
+  skip_without_engine()
+  withr::local_envvar(LATOME_KERNELS = "off")
+  output <- fresh_r(c(
+    "m <- matrix(rpois(300, 3), 10, 30, dimnames = list(paste0('g', 1:10), paste0('c', 1:30)))",
+    "fit <- run_scvi(m, training = training_options(max_epochs = 1), verbose = FALSE)",
+    "cat('latent:', dim(fit$latent), '\\n')",
+    "print(latome_status())"
+  ))
+  expect_match(output, "latent: 30 10", all = FALSE)
+  expect_match(output, "Kernels: torch operations (switched off by LATOME_KERNELS=off: unset it)", fixed = TRUE,
+    all = FALSE)
 })
 
 test_that("a report does not make reticulate prepare a Python", {
