@@ -24,15 +24,16 @@ test: setup ## ruff, pytest, parity on the committed cases, R CMD build and chec
 parity: setup ## compare with recorded arrays: CASES=<folder of cases>
 	@tools/with_env.sh .venv/bin/python tools/parity.py "$(if $(CASES),$(CASES),tests/python/fixtures)"
 
-benchmark: setup ## measure the speed of training
-	@tools/with_env.sh bash benchmarks/run.sh $(ARGS)
+benchmark: setup ## every figure of speed, beside scvi-tools in turn: ARGS="--quick", ARGS="--rows zinb,latent"
+	@tools/build_kernels.sh
+	@tools/with_env.sh .venv/bin/python benchmarks/speed.py $(ARGS)
 
 face: setup ## write R/run.R and man/ again from the settings of the models
 	@tools/with_env.sh .venv/bin/python tools/make_face.py
 	@tools/with_env.sh Rscript --no-init-file -e 'roxygen2::roxygenise(load_code = "source")'
 
 clean: ## remove results and build products
-	rm -rf results .build
+	rm -rf results .build python/build python/latome.egg-info src/*.o src/*.so python/latome/kernels/_native.so
 	find python tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean ## also remove .venv and .Rlib

@@ -1,4 +1,4 @@
-# Settings that go together under one name, such as for_mapping.
+# Settings that go together under one name, such as for_mapping of a model, or "fast" of training.
 
 #' Fill in a preset where the user has not chosen otherwise.
 #'
@@ -15,4 +15,21 @@ use_preset <- function(wanted, settings, preset, given, arg = rlang::caller_arg(
     settings[names(chosen)] <- chosen
   }
   settings
+}
+
+#' Fill in the preset of that name where the user has not chosen otherwise.
+#'
+#' @param preset name of one of `presets`, or NULL
+#' @param settings checked settings, a named list
+#' @param presets named list of named lists of settings
+#' @param given names of the arguments in the user's call
+#' @return settings
+#' @noRd
+choose_preset <- function(preset, settings, presets, given, arg = rlang::caller_arg(preset),
+                          call = rlang::caller_env()) {
+  preset <- check_choice(preset, names(presets), null = TRUE, arg = arg, call = call)
+  if (is.null(preset)) {
+    return(settings)
+  }
+  use_preset(TRUE, settings, presets[[preset]], given)
 }

@@ -157,6 +157,17 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #'
 #' Every default is that of the reference text, except that early stopping is on.
 #'
+#' @details
+#' The preset `"fast"` reaches in a small part of the time what the defaults reach in 400 epochs: on real data the
+#' evidence lower bound of cells kept out, the reconstruction, and how well the latent keeps cell types apart and mixes
+#' batches. The learning rate is fifteen times the default, rises over the first tenth of the steps and falls to nothing at
+#' the end; the term in Adam's denominator is smaller, so that the rate acts on all weights alike; and the KL divergence
+#' counts fully after a tenth of the steps. It trains for a number of steps, whatever the number of cells, and to its
+#' end: early stopping is off. For far more cells than 20,000, or several layers, give it more steps (`max_steps`).
+#'
+#' `"fast"` stands for `max_steps = 3500L, n_steps_kl_warmup = 350L, n_epochs_kl_warmup = NULL,
+#' lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE`.
+#'
 #' @param max_epochs Passes over the cells; by default 400, fewer beyond 20,000 cells (at least 1).
 #' @param max_steps Steps after which training ends, even within an epoch; given alone, it takes
 #' the place of max_epochs (at least 1).
@@ -186,6 +197,9 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' @param optimizer Optimiser: Adam adds the L2 penalty to the gradient, AdamW takes it off the
 #' weights (one of `"Adam"`, `"AdamW"`).
 #' @param lr Learning rate (above 0).
+#' @param lr_schedule How the learning rate goes: constant; or a cycle, from a tenth of it up over
+#' the first tenth of the steps, then down to nothing along half a cosine (one of `"constant"`,
+#' `"cycle"`).
 #' @param weight_decay L2 penalty of the weights (at least 0).
 #' @param eps Term added to Adam's denominator (above 0).
 #' @param gradient_clip_val Bound of the gradient; by default none (above 0).
@@ -207,11 +221,17 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' @param min_kl_weight Weight of the KL divergence at the start (at least 0).
 #' @param max_kl_weight Weight of the KL divergence at the end (at least 0).
 #' @param device Where to train: auto (a CUDA GPU if there is one), cpu, cuda, cuda:1, mps.
+#' @param products Type of the decoder's largest matrix products: bfloat16 keeps two to three
+#' digits of each factor and is faster on processors with AVX-512 BF16 or AMX; weights and losses
+#' stay float32 (one of `"float32"`, `"bfloat16"`).
 #' @param threads Processor threads; by default one for each physical core (at least 1).
+#' @param preset A set of options under one name, `"fast"`, or `NULL`; it holds where an option is
+#' not given itself. See details.
 #' @return A list of class `latome_training`, for the argument `training` of the `run_*()` functions.
 #' @export
 #' @examples
 #' training_options(max_epochs = 100, early_stopping = FALSE)
+#' training_options(preset = "fast")
 training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 128L,
                              drop_last = FALSE, limit_train_batches = NULL,
                              limit_val_batches = NULL, train_size = NULL, validation_size = NULL,
@@ -220,13 +240,13 @@ training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 1
                              early_stopping_patience = 45L, early_stopping_min_delta = 0,
                              early_stopping_warmup_epochs = 0L, keep_best = FALSE,
                              check_val_every_n_epoch = NULL, optimizer = "Adam", lr = 0.001,
-                             weight_decay = 1e-06, eps = 0.01, gradient_clip_val = NULL,
-                             gradient_clip_algorithm = "norm", reduce_lr_on_plateau = FALSE,
-                             lr_factor = 0.6, lr_patience = 30L, lr_threshold = 0,
-                             lr_scheduler_metric = "elbo_validation", lr_min = 0,
-                             update_only_decoder = FALSE, n_epochs_kl_warmup = 400L,
+                             lr_schedule = "constant", weight_decay = 1e-06, eps = 0.01,
+                             gradient_clip_val = NULL, gradient_clip_algorithm = "norm",
+                             reduce_lr_on_plateau = FALSE, lr_factor = 0.6, lr_patience = 30L,
+                             lr_threshold = 0, lr_scheduler_metric = "elbo_validation",
+                             lr_min = 0, update_only_decoder = FALSE, n_epochs_kl_warmup = 400L,
                              n_steps_kl_warmup = NULL, min_kl_weight = 0, max_kl_weight = 1,
-                             device = "auto", threads = NULL) {
+                             device = "auto", products = "float32", threads = NULL, preset = NULL) {
   options <- list(
     max_epochs = check_whole_number(max_epochs, ge = 1, null = TRUE),
     max_steps = check_whole_number(max_steps, ge = 1, null = TRUE),
@@ -247,6 +267,7 @@ training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 1
     check_val_every_n_epoch = check_whole_number(check_val_every_n_epoch, ge = 1, null = TRUE),
     optimizer = check_choice(optimizer, c("Adam", "AdamW")),
     lr = check_number(lr, gt = 0),
+    lr_schedule = check_choice(lr_schedule, c("constant", "cycle")),
     weight_decay = check_number(weight_decay, ge = 0),
     eps = check_number(eps, gt = 0),
     gradient_clip_val = check_number(gradient_clip_val, gt = 0, null = TRUE),
@@ -264,7 +285,13 @@ training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 1
     min_kl_weight = check_number(min_kl_weight, ge = 0),
     max_kl_weight = check_number(max_kl_weight, ge = 0),
     device = check_string(device),
+    products = check_choice(products, c("float32", "bfloat16")),
     threads = check_whole_number(threads, ge = 1, null = TRUE)
   )
+  presets <- list(
+    fast = list(max_steps = 3500L, n_steps_kl_warmup = 350L, n_epochs_kl_warmup = NULL,
+      lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE)
+  )
+  options <- choose_preset(preset, options, presets, names(match.call()))
   structure(options, class = "latome_training")
 }

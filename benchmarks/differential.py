@@ -1,7 +1,6 @@
 """Differential expression against planted effects: false discoveries, power, intervals; beside scvi-tools and a test.
 
     python benchmarks/differential.py                       simulated counts, three settings, three seeds
-    python benchmarks/differential.py --speed X.h5ad --groups cell_type     seconds of each group against the rest
 
 A gene counts as changed where the log2 ratio of its expected expression fractions in the two types, the mean over
 batches, is beyond 0.25 (delta) in truth. Both models train alike; both compare types with batch correction, in "change"
@@ -11,12 +10,9 @@ adjusted by Benjamini and Hochberg; its own null hypothesis is no difference at 
 
 import argparse
 import itertools
-import sys
 import tempfile
-import time
 from pathlib import Path
 
-import anndata
 import numpy as np
 from rounds import (
     HERE,
@@ -24,18 +20,14 @@ from rounds import (
     cores,
     describe_machine,
     has_peer,
-    in_turn,
     markdown_table,
     peer_python,
-    quartiles,
     write_results,
 )
 from scipy import stats
 
 from latome.analysis.differential import comparisons_of, differential_expression
 from latome.analysis.expression import normalized_expression
-from latome.backend import torch
-from latome.data import select_genes
 from latome.data.registry import Columns, open_data
 from latome.data.simulate import simulate
 from latome.fit import fit
@@ -59,10 +51,6 @@ def arguments():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--threads", type=int, default=cores())
-    parser.add_argument("--speed", help="time all groups of this .h5ad file of raw counts instead")
-    parser.add_argument("--groups", default="cell_type", help="its column of groups")
-    parser.add_argument("--batch", default="batch", help="its column of batches")
-    parser.add_argument("--rounds", type=int, default=3, help="of the timing")
     parser.add_argument("--alone", action="store_true", help="without scvi-tools")
     return parser.parse_args()
 
@@ -246,45 +234,5 @@ def calibration(options):
         "note": note, "machine": describe_machine(), "options": vars(options)}, table)
 
 
-# ---- speed
-
-def speed(options):
-    """Seconds of each group of a column against the rest, in turn."""
-    adata = anndata.read_h5ad(options.speed)
-    adata = adata[:, select_genes(adata, 2000, batch=options.batch)].copy()
-    adata = adata[np.asarray(adata.X.sum(1)).ravel() > 0].copy()
-    data, sides = open_data(adata, Columns(batch=options.batch)), ["latome", "scvi-tools"]
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "cells.h5ad")
-        adata.write_h5ad(path)
-        peer = Worker([peer_python(), str(HERE / "workers/de_peer.py")], options.threads)
-        peer.ask("train", path=path, batch=options.batch, seed=0, threads=options.threads, epochs=2, warmup=1,
-                 likelihood="zinb", n_hidden=128)
-        torch.set_num_threads(options.threads)
-        asked = TrainingOptions(max_epochs=2, n_epochs_kl_warmup=1, device="cpu", threads=options.threads)
-        module = fit(ScviSettings(), data, asked).module
-
-        def seconds(side, turn):
-            if side == "scvi-tools":
-                return peer.ask("each_group", column=options.groups)["seconds"]
-            begin = time.perf_counter()
-            differential_expression(module, data, comparisons_of(adata.obs, options.groups))
-            return time.perf_counter() - begin
-
-        found = in_turn(sides, options.rounds, seconds)
-        peer.close()
-    low, median, high = quartiles(np.divide(found["scvi-tools"], found["latome"]))
-    rows = [[side, *(f"{value:.2f}" for value in quartiles(values))] for side, values in found.items()]
-    rows.append(["**times faster**, round by round", f"{low:.1f}", f"**{median:.1f}**", f"{high:.1f}"])
-    note = (f"Each of the {adata.obs[options.groups].nunique()} groups of `{options.groups}` against the rest, "
-            f"{adata.n_obs:,} cells x {adata.n_vars:,} genes of {Path(options.speed).name}, 5,000 draws a set, all "
-            f"statistics, 90% intervals, {options.threads} threads, {options.rounds} rounds in turn.")
-    write_results("differential_speed", {
-        "title": "Differential expression of all groups: seconds", "seconds": found, "ratio": [low, median, high],
-        "note": note, "machine": describe_machine(), "options": vars(options)},
-        markdown_table(["", "lower quartile", "median, s", "upper quartile"], rows))
-
-
 if __name__ == "__main__":
-    asked_for = arguments()
-    sys.exit(speed(asked_for) if asked_for.speed else calibration(asked_for))
+    calibration(arguments())

@@ -16,11 +16,9 @@ from pathlib import Path
 
 import anndata
 import numpy as np
-import pandas as pd
 from metrics import MEASURES, compare, measure
+from real import with_genes
 from rounds import HERE, RESULTS, Worker, describe_machine, has_peer, markdown_table, peer_python, write_results
-
-from latome.data import select_genes
 
 PEER = HERE / "peer"
 KEPT = 200_000         # bytes: a seed's latent larger than this is kept for the first seed alone
@@ -49,9 +47,9 @@ def prepare(options, folder):
     missing = [column for column in (options.batch, options.labels) if column not in data.obs]
     if missing:
         sys.exit(f"`obs` has no column {missing}. Columns: {list(data.obs.columns)}.")
-    genes = select_genes(data, options.genes, batch=options.batch)
+    chosen = with_genes(data, options.batch, options.genes)
+    genes = list(chosen.var_names)
     path = str(Path(folder) / "chosen.h5ad")
-    chosen = anndata.AnnData(data[:, genes].X, obs=data.obs[[options.batch]], var=pd.DataFrame(index=genes))
     chosen.write_h5ad(path)
     design = {"cells": data.n_obs, "genes": len(genes), "genes_sha256": digest("\n".join(genes)),
               "batch": options.batch, "labels": options.labels, "unlabelled": options.unlabelled,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["HERE", "RESULTS", "Worker", "cores", "describe_machine", "has_peer", "in_turn", "markdown_table",
+__all__ = ["ENGINE", "HERE", "RESULTS", "Worker", "cores", "describe_machine", "has_peer", "in_turn", "markdown_table",
            "peer_python", "quartiles", "write_results"]
 
 HERE = Path(__file__).resolve().parent
@@ -37,10 +37,10 @@ def peer_python():
 class Worker:
     """A process that stays: imports and set-up happen once, outside what is timed."""
 
-    def __init__(self, command, threads):
-        environment = {**os.environ, "PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": str(threads)}
+    def __init__(self, command, threads, environment=None):
+        surroundings = {**os.environ, "PYTHONPATH": str(ENGINE), "OMP_NUM_THREADS": str(threads), **(environment or {})}
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=surroundings)
 
     def ask(self, verb, **arguments):
         """The answer to one request; the script ends with the worker's message if it failed."""
@@ -58,13 +58,17 @@ class Worker:
 
 
 def in_turn(sides, rounds, measure):
-    """{side: [measure(side, round), ...]}: in every round each side once, and the first changes each round."""
+    """{side: [measure(side, round), ...]}: in every round each side once, and the first changes each round.
+
+    A measurement is a dict of numbers.
+    """
     found = {name: [] for name in sides}
     for turn in range(rounds):
         order = list(sides) if turn % 2 == 0 else list(sides)[::-1]
         for name in order:
             found[name].append(measure(name, turn))
-            print(f"round {turn + 1}/{rounds} {name}: {found[name][-1]:.4g}", flush=True)
+            words = ", ".join(f"{figure} {value:.4g}" for figure, value in found[name][-1].items())
+            print(f"round {turn + 1}/{rounds} {name}: {words}", flush=True)
     return found
 
 
@@ -96,6 +100,7 @@ def describe_machine():
     wanted = ["avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "sve"]
     info["processor"] = fields.get("model name", platform.machine())
     info["family and model"] = f"{fields.get('cpu family', '?')}/{fields.get('model', '?')}"
+    info["memory"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
     info["instruction sets"] = " ".join(flag for flag in wanted if flag in flags)
     return info
 

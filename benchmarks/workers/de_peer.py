@@ -1,7 +1,6 @@
 """scvi-tools as a worker: differential expression and draws of normalised expression of one SCVI."""
 
 import logging
-import time
 import warnings
 
 import anndata
@@ -50,11 +49,4 @@ def draws(rows, n_samples, to):
     return {}
 
 
-def each_group(column):
-    """Seconds of comparing each group of a column with the rest, all statistics and one credible interval included."""
-    begin = time.perf_counter()
-    table = held["model"].differential_expression(groupby=column, mode="change", cred_interval_lvls=[0.9], silent=True)
-    return {"seconds": time.perf_counter() - begin, "rows": len(table)}
-
-
-serve({"train": train, "compare": compare, "draws": draws, "each_group": each_group})
+serve({"train": train, "compare": compare, "draws": draws})

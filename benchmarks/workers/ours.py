@@ -10,6 +10,7 @@ from lines import serve
 import latome
 from latome.analysis.latent import latent
 from latome.analysis.likelihood import elbo as mean_elbo
+from latome.analysis.likelihood import elbo_terms
 from latome.backend import torch
 from latome.data.registry import Columns, open_data
 from latome.fit import initialise
@@ -21,31 +22,14 @@ from latome.training.session import RandomStream
 from latome.training.split import recovered_split
 
 held = {}
+VERSIONS = {"latome": latome.__version__, "torch": torch.__version__}
+DRAWS = 5                                              # of each posterior, for the bound and its parts
 
 
-def open_files(train, heldout, batch, threads):
-    """Read both files and register the first."""
-    held["counts"], held["batch"] = anndata.read_h5ad(train), batch
-    held["data"] = open_data(held["counts"], Columns(batch=batch))
-    held["heldout"] = open_data(anndata.read_h5ad(heldout), registry=held["data"].registry)
-    held["threads"] = threads
-    return {"versions": {"latome": latome.__version__, "torch": torch.__version__}, "pid": os.getpid(),
-            "threads": threads}
-
-
-def train(seed, epochs, likelihood, batch_size):
-    """Seconds of one whole train() of a new model."""
-    fit = initialise(ScviSettings(gene_likelihood=likelihood), held["data"], seed=seed)
-    options = TrainingOptions(max_epochs=epochs, batch_size=batch_size, device="cpu", threads=held["threads"])
-    begin = time.perf_counter()
-    held["fit"] = train_fit(fit, held["data"], options)
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "cells": held["fit"].training["n_train"] * epochs}
-
-
-def elbo():
-    """Mean ELBO per cell of the last model on the held-out cells; higher is better."""
-    return {"elbo": mean_elbo(held["fit"].module, held["heldout"])}
+def open_file(path, batch, threads):
+    """Read a file."""
+    held["counts"], held["batch"], held["threads"] = anndata.read_h5ad(path), batch, threads
+    return {"versions": VERSIONS, "pid": os.getpid()}
 
 
 def whole(seed, epochs, likelihood, batch_size):
@@ -78,7 +62,31 @@ def embed(path, batch, seed, epochs, warmup, threads, to):
     with RandomStream(seed).active():                                  # of the draws in the ELBO
         value = mean_elbo(fit.module, data, indices=rows)
     return {"seconds": seconds, "validation": rows.tolist(), "elbo": value,
-            "versions": {"latome": latome.__version__, "torch": torch.__version__}}
+            "versions": VERSIONS}
 
 
-serve({"open": open_files, "train": train, "elbo": elbo, "whole": whole, "embed": embed})
+def curve(path, batch, seed, options, threads, every, to):
+    """Train a new zinb model with these options; its latent as an array at `to`, and how it came there.
+
+    The curve has a point every so many epochs: the seconds of training, and ELBO and reconstruction error, one draw a
+    cell, of the cells kept for validation. At the end both are means of several draws.
+    """
+    data = open_data(anndata.read_h5ad(path), Columns(batch=batch))
+    fit, seconds = initialise(ScviSettings(), data, seed=seed), []
+    asked = TrainingOptions.make(**{"device": "cpu", "threads": threads, "check_val_every_n_epoch": every} | options)
+    begin = time.perf_counter()
+    train_fit(fit, data, asked, callbacks=[lambda trainer: seconds.append(time.perf_counter() - begin)])
+    history = fit.history.to_dict()
+    points = [{"epoch": i + 1, "seconds": seconds[i], "elbo": -history["elbo_validation"][i],
+               "reconstruction": history["reconstruction_loss_validation"][i]}
+              for i in range(len(seconds)) if np.isfinite(history["elbo_validation"][i])]
+    rows = np.sort(recovered_split(fit.training, fit.seed).validation)
+    np.save(to, latent(fit.module, data))
+    with RandomStream(seed).active():
+        found = [elbo_terms(fit.module, data, indices=rows) for _ in range(DRAWS)]
+    mean = {name: float(np.mean([terms[name].mean(dtype="f8") for terms in found])) for name in found[0]}
+    return {"curve": points, "seconds": seconds[-1], "elbo": -sum(mean.values()),
+            "reconstruction": mean["reconstruction_loss"], "versions": VERSIONS}
+
+
+serve({"open": open_file, "whole": whole, "embed": embed, "curve": curve})

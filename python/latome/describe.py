@@ -5,7 +5,7 @@ import numpy as np
 from latome import __version__
 from latome.modules import CATALOGUE, find
 from latome.protocol.settings import describe_settings
-from latome.training.options import TrainingOptions
+from latome.training.options import PRESETS, TrainingOptions
 
 __all__ = ["describe_fit", "describe_model", "models"]
 
@@ -20,7 +20,8 @@ def describe_model(kind):
     module = find(kind)
     return {"kind": kind, "title": module.title, "paper": module.paper,
             "settings": describe_settings(module.Settings), "presets": dict(module.Settings.presets),
-            "options": describe_settings(TrainingOptions)}
+            "options": describe_settings(TrainingOptions),
+            "option_presets": {name: dict(preset) for name, preset in PRESETS.items()}}
 
 
 def describe_fit(fit, latent=None):

@@ -22,11 +22,11 @@ __all__ = ["TrainingRequest", "training_request"]
 SAME = {"max_epochs", "max_steps", "train_size", "validation_size", "shuffle_set_split", "batch_size", "early_stopping",
         "early_stopping_monitor", "early_stopping_patience", "early_stopping_min_delta",
         "early_stopping_warmup_epochs", "check_val_every_n_epoch", "limit_train_batches", "limit_val_batches",
-        "gradient_clip_val", "gradient_clip_algorithm", "keep_best", "checkpoint", "checkpoint_every"}
+        "gradient_clip_val", "gradient_clip_algorithm", "keep_best", "checkpoint", "checkpoint_every", "preset"}
 #: keywords of `plan_kwargs` and plan_config that are
 PLAN = {"lr", "weight_decay", "eps", "optimizer", "n_epochs_kl_warmup", "n_steps_kl_warmup", "min_kl_weight",
-        "max_kl_weight", "reduce_lr_on_plateau", "lr_factor", "lr_patience", "lr_threshold", "lr_scheduler_metric",
-        "lr_min", "update_only_decoder"}
+        "max_kl_weight", "lr_schedule", "reduce_lr_on_plateau", "lr_factor", "lr_patience", "lr_threshold",
+        "lr_scheduler_metric", "lr_min", "update_only_decoder", "products"}
 #: keywords of `datasplitter_kwargs` that are; it may hold those of `train` too
 SPLITTER = {"drop_last"}
 #: keywords of `train` and what they are when nobody has given them
@@ -84,6 +84,8 @@ def training_request(arguments):
     config = as_dict(arguments.pop("trainer_config", None), "trainer_config")
     config |= {name: splitter.pop(name) for name in SAME & set(splitter)}
     given = {name: value for name, value in arguments.items() if name not in config or value != DEFAULTS.get(name)}
+    if given.get("preset", config.get("preset")) is not None:           # what was not given is the preset's to choose
+        given = {name: value for name, value in given.items() if name not in DEFAULTS or value != DEFAULTS[name]}
     trainer = without_none({**config, **given})
     extras = {"callbacks": as_list(trainer.pop("callbacks", [])), "split": splitter.pop("external_indexing", None),
               "optimizer": creator_of(plan)}

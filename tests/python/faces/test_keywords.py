@@ -205,9 +205,16 @@ def test_what_asks_for_nothing_passes(keywords):
     assert quietly(keywords).options == TrainingOptions()
 
 
+def test_a_preset_holds_where_nothing_else_is_said():
+    call = {"accelerator": "cpu", "batch_size": 128, "early_stopping": False, "max_epochs": None}  # defaults of train()
+    assert quietly({**call, "preset": "fast"}).options == TrainingOptions.make(preset="fast", device="cpu")
+    assert quietly({**call, "preset": "fast", "max_epochs": 7, "plan_kwargs": {"lr": 1e-3}}).options == \
+        TrainingOptions.make(preset="fast", device="cpu", max_epochs=7, lr=1e-3)
+
+
 def test_each_keyword_has_one_fate():
     fates = [table.SAME, table.PLAN, table.SPLITTER, table.IGNORED, set(table.INSTEAD)]
     assert len(set().union(*fates)) == sum(map(len, fates))
     known = {field.name for field in dataclasses.fields(TrainingOptions)}
-    assert table.SAME | table.PLAN | table.SPLITTER | {"device", "threads"} == known
+    assert table.SAME | table.PLAN | table.SPLITTER | {"device", "threads"} == known | {"preset"}
     assert all(advice.endswith(".") for _, advice in table.INSTEAD.values())
