@@ -23,7 +23,7 @@ FLOORS = {
     "modules": 4, "training": 4, "analysis": 4,
     "fit": 5, "describe": 5,
     "io": 6, "surgery": 6, "compose": 6,
-    "bridge": 7, "cli": 7, "criticism": 7, "faces": 7, "model": 7, "external": 7,
+    "bridge": 7, "cli": 7, "jobs": 7, "criticism": 7, "faces": 7, "model": 7, "external": 7,
 }  # fmt: skip
 SIDE_BY_SIDE = {"modules", "training", "analysis"}
 
@@ -34,6 +34,10 @@ FORBIDDEN_WORDS = ("TODO", "FIXME", "raise NotImplementedError")
 #: Imports inside functions, each with its reason: {(file, what is imported): why}.
 LATE_IMPORTS = {
     ("analysis/differential/outliers.py", "sklearn.covariance"): "an optional package, and slow to load",
+    ("analysis/markers.py", "scipy.stats"): "slow to load, and the comparison of markers alone needs it",
+    ("data/lazy.py", "anndata"): "half a second to load, and most counts do not come from a file",
+    ("data/lazy.py", "h5py"): "comes with anndata, for those who read files",
+    ("data/lazy.py", "zarr"): "half a second to load, for those who have such files",
     ("data/registry.py", "anndata"): "half a second to load, which whoever holds an AnnData has spent already",
     ("data/sources.py", "anndata"): "half a second to load, and most counts do not come from a file",
 }

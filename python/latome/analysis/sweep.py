@@ -7,6 +7,7 @@ import numpy as np
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
 from latome.errors import QueryError
+from latome.kernels.heap import AmpleHeap
 from latome.protocol.settings import check_setting
 
 __all__ = ["ELEMENTS", "asking", "cells_at_once", "rows_of", "some_rows", "sweep"]
@@ -41,7 +42,7 @@ def asking(module):
     if was_training:                                   # walking through all parts costs as much as a small minibatch
         module.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), AmpleHeap():
             yield
     finally:
         if was_training:

@@ -16,6 +16,7 @@ import numpy as np
 from latome.backend import long_spins, torch
 from latome.errors import SettingError, TrainingError
 from latome.kernels.heads import products_in
+from latome.kernels.heap import AmpleHeap
 from latome.training.adversary import Adversary
 from latome.training.callbacks import Callbacks
 from latome.training.cells import TrainingCells
@@ -25,13 +26,7 @@ from latome.training.optimizer import FlatOptimizer, adam, clipping, created_by
 from latome.training.options import default_epochs
 from latome.training.ranks import Ranks
 from latome.training.schedule import Plateau, kl_weight, learning_rate
-from latome.training.session import (
-    ample_heap,
-    check_products,
-    find_device,
-    held_still,
-    use_threads,
-)
+from latome.training.session import check_products, find_device, held_still, use_threads
 from latome.training.shared_draws import random_numbers
 from latome.training.shared_norm import shared_norms
 from latome.training.stopping import BestWeights, EarlyStopping
@@ -99,7 +94,7 @@ class Trainer:
         self.best = BestWeights(options) if options.keep_best else None
         self.last_good = self.weights()
         self.sums = {}
-        self.end_ample_heap = ample_heap()
+        self.heap = AmpleHeap()
         self._steps = self._train()
 
     @property
@@ -205,7 +200,7 @@ class Trainer:
         if self.closed:
             return
         self.contention.end()
-        self.end_ample_heap()
+        self.heap.close()
         if self.best and self.best.weights:
             self.module.load_state_dict(self.best.weights)
         self.own_norms()

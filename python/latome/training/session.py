@@ -1,14 +1,12 @@
 """What surrounds the steps: device, threads and random numbers, borrowed and given back."""
 
-import ctypes
 import os
-import sys
 from contextlib import contextmanager
 
 from latome.backend import torch
 from latome.errors import SettingError
 
-__all__ = ["RandomStream", "ample_heap", "check_products", "find_device", "held_still", "use_threads"]
+__all__ = ["RandomStream", "check_products", "find_device", "held_still", "use_threads"]
 
 _PROCESS = os.getpid()
 
@@ -55,39 +53,6 @@ def use_threads(n=None):
         yield
     finally:
         torch.set_num_threads(before)
-
-
-KEPT_HEAP = 1 << 28                                     # bytes that the C library keeps rather than gives back
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3                # of mallopt(), malloc.h of the GNU C library
-LARGEST_MMAP_THRESHOLD = 1 << 25
-DEFAULT_THRESHOLD = 1 << 17
-
-
-def ample_heap():
-    """Let the C library keep the memory that each step frees, and return a function that ends this.
-
-    Otherwise every step gives megabytes back to the system and has them cleared again: a fifth of its time. Only
-    the GNU C library is spoken to; elsewhere nothing happens.
-    """
-    libc = _gnu_libc()
-    if libc is None:
-        return lambda: None
-    libc.mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-    libc.mallopt(TRIM_THRESHOLD, KEPT_HEAP)
-
-    def end():
-        libc.mallopt(MMAP_THRESHOLD, DEFAULT_THRESHOLD)
-        libc.mallopt(TRIM_THRESHOLD, DEFAULT_THRESHOLD)
-        libc.malloc_trim(0)
-
-    return end
-
-
-def _gnu_libc():
-    if not sys.platform.startswith("linux"):
-        return None
-    libc = ctypes.CDLL(None)
-    return libc if hasattr(libc, "gnu_get_libc_version") and hasattr(libc, "mallopt") else None
 
 
 @contextmanager

@@ -1,8 +1,5 @@
 """Device, threads and random numbers are borrowed and given back."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -76,35 +73,6 @@ def test_devices_that_do_not_exist(name, problem):
     with pytest.raises(SettingError, match=problem) as caught:
         find_device(name)
     assert caught.value.field == "device" and "auto" in caught.value.hint
-
-
-HEAP = """
-from latome.backend import torch
-from latome.training.session import ample_heap
-
-def held():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
-
-def freed_but_held():
-    before = held()
-    parts = [torch.full((5 * 2**20,), 1.0) for _ in range(6)]           # 20 MB each
-    del parts
-    return held() - before
-
-plain = freed_but_held()
-end = ample_heap()
-ample = freed_but_held()
-full = held()
-end()
-print(plain, ample, full - held())
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="speaks to the GNU C library")
-def test_an_ample_heap_keeps_freed_memory_until_its_end():
-    done = subprocess.run([sys.executable, "-c", HEAP], capture_output=True, text=True, check=True)
-    plain, ample, given_back = map(float, done.stdout.split())
-    assert plain < 30 and ample > 100 and given_back > 100             # MB, of 120
 
 
 @pytest.mark.parametrize("able, refused", [({"avx512_bf16": True}, False), ({"amx_bf16": True}, False), ({}, True)])

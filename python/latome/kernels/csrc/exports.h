@@ -55,8 +55,8 @@ LATOME_EXPORT void latome_sparse_product(int64_t m, int64_t g, int64_t h, const 
 }
 
 // out (g, h) = x^T upstream, upstream (m, h).
-LATOME_EXPORT void latome_sparse_gradient(int64_t m, int64_t g, int64_t h, const int64_t *indptr, const int64_t *indices,
-                                          const float *values, const float *upstream, float *out, int threads) {
+LATOME_EXPORT void latome_sparse_gradient(int64_t m, int64_t g, int64_t h, const int64_t *indptr,
+                                          const int64_t *indices, const float *values, const float *upstream, float *out, int threads) {
   LATOME_CALL(sparse_gradient, m, g, h, indptr, indices, values, upstream, out, threads);
 }
 
@@ -91,8 +91,8 @@ LATOME_EXPORT void latome_block_gradient(const int64_t *sizes, const float *numb
 }
 
 // out (m, k) = x W' + bias; x (m, h), W (k, h). Runs on the caller's thread.
-LATOME_EXPORT void latome_narrow(int64_t m, int64_t h, int64_t k, const float *x, const float *weight, const float *bias,
-                                 float *out) {
+LATOME_EXPORT void latome_narrow(int64_t m, int64_t h, int64_t k, const float *x, const float *weight,
+                                 const float *bias, float *out) {
   LATOME_CALL(narrow_product, m, h, k, x, weight, bias, out);
 }
 

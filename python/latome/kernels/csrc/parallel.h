@@ -1,7 +1,8 @@
 // Ranges of work over a few threads: the team of torch's OpenMP where it has one, else a small pool of our own.
 //
-// Two sets of threads would spin in each other's way between a product of torch's and a kernel. The pool is made on first use and kept. A forked child has none of its threads and works alone; so does a second
-// caller while the pool is busy. Between two calls the threads spin for some microseconds, then sleep.
+// Two sets of threads would spin in each other's way between a product of torch's and a kernel. The pool is made on
+// first use and kept. A forked child has none of its threads and works alone; so does a second caller while it is busy.
+// Between two calls the threads spin for some microseconds, then sleep.
 #pragma once
 
 #include <atomic>
