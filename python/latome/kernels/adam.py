@@ -38,6 +38,7 @@ class CompiledAdam:
             starts.append(starts[-1] + p.numel())
         self.starts = (ctypes.c_int64 * len(starts))(*starts)
         self.pointers = ctypes.c_void_p * len(parameters)
+        self.layouts = [p.stride() for p in parameters]
 
     def step(self):
         """Take a step with the parameters' gradients; one that has none counts as zero."""
@@ -50,16 +51,16 @@ class CompiledAdam:
         numbers = (ctypes.c_float * 8)(
             rate / (1 - beta1**n), 1 - beta1, beta2, 1 - beta2, group["eps"], 0.0 if decoupled else decay,
             1 - rate * decay if decoupled else 1.0, (1 - beta2**n) ** -0.5)
-        kept = [_as_parameter(p) for p in self.parameters]
+        kept = [_laid_out(p, layout) for p, layout in zip(self.parameters, self.layouts, strict=True)]
         gradients = self.pointers(*(None if gradient is None else gradient.data_ptr() for gradient in kept))
         weights = self.pointers(*(p.data_ptr() for p in self.parameters))
         _adam(len(kept), weights, gradients, self.starts, state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr(),
               numbers, torch.get_num_threads())
 
 
-def _as_parameter(p):
-    """The gradient of a parameter, of the same layout; or None."""
+def _laid_out(p, layout):
+    """The gradient of a parameter, its elements in the same order; or None."""
     gradient = p.grad
-    if gradient is None or gradient.stride() == p.stride():
+    if gradient is None or gradient.stride() == layout:
         return gradient
     return torch.empty_like(p).copy_(gradient)

@@ -6,7 +6,7 @@ touched once more; and P takes the place of the logits.
 """
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from latome.backend import torch
 from latome.kernels.counts import evaluate
@@ -88,8 +88,7 @@ def head_log_prob(counts, *, kind, logits, log_library, log_theta=None, theta_ro
     return plan.evaluate(*plan.narrowed(*tensors), gradient=False).value
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """What the node needs beside tensors that take gradients."""
 
     counts: object

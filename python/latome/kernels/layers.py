@@ -9,7 +9,7 @@ layer's seed and the unit's place, the same on any number of threads.
 """
 
 import ctypes
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from latome.backend import torch
 from latome.kernels.native import bind
@@ -21,13 +21,16 @@ _product = bind("latome_sparse_product", "iiippppppn")
 _product_gradient = bind("latome_sparse_gradient", "iiipppppn")
 _block = bind("latome_block", "pppn")
 _block_gradient = bind("latome_block_gradient", "pppn")
+_narrow = bind("latome_narrow", "iiipppp")
+_narrow_gradient = bind("latome_narrow_gradient", "iiipppppp")
 
 DENSE_FROM = 0.3                                       # share of non-zeros at which a dense product is as fast
 ALONE = 1 << 16                                        # elements that one thread handles faster than two
+FEW = 64                                               # inputs, of a product that is faster without sharing it out
+SMALL = 1 << 20                                        # multiplications of such a product, at most
 
 
-@dataclass(frozen=True)
-class Norm:
+class Norm(NamedTuple):
     """Batch norm of a layer.
 
     Arguments
@@ -89,19 +92,18 @@ def hidden_layer(x, weight, bias, *, continuous=None, continuous_weight=None, ca
         x = x.dense()
     sparse = isinstance(x, SparseCounts)
     seed = int(torch.randint(2**62, ())) if dropout else 0
-    plan = _Plan(x if sparse else None, categories, tuple(columns), norm, 1 - dropout, seed)
+    plan = _Plan(x if sparse else None, categories, columns, norm, 1 - dropout, seed)
     scale, shift = (norm.scale, norm.shift) if norm else (None, None)
     return _HiddenLayer.apply(plan, None if sparse else x, weight, bias, continuous, continuous_weight, scale, shift,
                               *tables)
 
 
-@dataclass(frozen=True)
-class _Plan:
+class _Plan(NamedTuple):
     """What a layer needs beside tensors that take gradients."""
 
     counts: object
     categories: object
-    columns: tuple
+    columns: list
     norm: object
     keep: float
     seed: int
@@ -166,7 +168,7 @@ class _HiddenLayer(torch.autograd.Function):
                         + plan.codes())
         _block_gradient(plan.sizes(m, h), plan.numbers(), arrays, _threads(m * h))
         wanted = ctx.needs_input_grad
-        of_x = pull @ weight if wanted[1] else None
+        of_x = _input_gradient(pull, weight) if wanted[1] else None
         of_weight = _weight_gradient(plan.counts, x, pull) if wanted[2] else None
         of_continuous = pull @ continuous_weight if wanted[4] else None
         of_continuous_weight = pull.t() @ continuous if wanted[5] else None
@@ -176,22 +178,46 @@ class _HiddenLayer(torch.autograd.Function):
 
 def _linear(counts, x, weight, bias):
     """(m, h): W x + b."""
+    h = weight.shape[0]
+    if counts is None and _is_small(x, h):
+        (m, k), turned = x.shape, weight.t().contiguous()               # (k, h): as it lies, no copy
+        x, out = x.contiguous(), bias.repeat(m, 1)                      # a copy, also of one row
+        _narrow_gradient(m, h, k, *_addresses(x, None, turned, out, None, None))      # out += x W'
+        return out
     if counts is None:
         return torch.addmm(bias, x, weight.t())
     m, g = counts.shape
-    h = weight.shape[0]
     turned, out = weight.t().contiguous(), torch.empty(m, h)            # (g, h): as it lies, no copy
     _product(m, g, h, *_addresses(counts.indptr, counts.indices, counts.values, turned, bias, out),
              torch.get_num_threads())
     return out
 
 
+def _is_small(x, h):
+    return x.shape[1] <= FEW and x.numel() * h <= SMALL
+
+
+def _input_gradient(pull, weight):
+    """(m, k): pull W."""
+    (m, h), k = pull.shape, weight.shape[1]
+    if k > FEW or pull.numel() * k > SMALL:
+        return pull @ weight
+    turned, nothing, out = weight.t().contiguous(), torch.zeros(k), torch.empty(m, k)
+    _narrow(m, h, k, *_addresses(pull, turned, nothing, out))
+    return out
+
+
 def _weight_gradient(counts, x, pull):
     """(h, k), of the layout of the weight."""
+    h = pull.shape[1]
+    if counts is None and _is_small(x, h):
+        (m, k), x = x.shape, x.contiguous()
+        out = torch.empty(k, h)
+        _narrow_gradient(m, h, k, *_addresses(x, pull, None, None, out, None))        # out = x' pull
+        return out.t()
     if counts is None:
         return (x.t() @ pull).t()
     m, g = counts.shape
-    h = pull.shape[1]
     out = torch.empty(g, h)
     _product_gradient(m, g, h, *_addresses(counts.indptr, counts.indices, counts.values, pull, out),
                       torch.get_num_threads())

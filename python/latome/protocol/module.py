@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from latome.backend import torch
 from latome.distributions import DiagonalNormal, kl_divergence
 from latome.errors import QueryError
-from latome.protocol.terms import Term, Terms
+from latome.protocol.terms import Term, Terms, added
 
 __all__ = ["Generated", "Module"]
 
@@ -134,5 +134,5 @@ class Module(torch.nn.Module, ABC):
         local = per_cell.sum() / share if self.reduction == "sum" else per_cell.mean()
         if self.reduction == "n_obs":
             local = local * n_obs
-        penalty = sum(weight * value for value, weight in terms.penalty.values())
-        return local + penalty + sum(self.global_terms().values())
+        penalty = [weight * value for value, weight in terms.penalty.values()]
+        return added([local, *penalty, *self.global_terms().values()])

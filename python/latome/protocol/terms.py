@@ -4,7 +4,16 @@ from dataclasses import dataclass, field
 
 from latome.backend import torch
 
-__all__ = ["Term", "Terms"]
+__all__ = ["Term", "Terms", "added"]
+
+
+def added(values):
+    """The sum of tensors, without the zero that `sum` begins with: each operation costs microseconds a step."""
+    values = iter(values)
+    total = next(values)
+    for value in values:
+        total = total + value
+    return total
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Term:
     def scaled(self, kl_weight):
         """(m,): the value as it enters the loss."""
         factor = self.weight * (kl_weight if self.warmed else 1.0)
-        return self.value * factor
+        return self.value if factor == 1 else self.value * factor
 
 
 @dataclass(frozen=True)
@@ -44,15 +53,15 @@ class Terms:
 
     def reconstruction(self):
         """(m,): minus the log-likelihoods, unweighted."""
-        return -sum(term.value for term in self.log_likelihood.values())
+        return -added(term.value for term in self.log_likelihood.values())
 
     def divergences(self):
         """(m,): the divergences, unweighted; zeros where there are none."""
         values = [term.value for term in self.divergence.values()]
-        return sum(values) if values else torch.zeros_like(self.reconstruction())
+        return added(values) if values else torch.zeros_like(self.reconstruction())
 
     def per_cell(self, kl_weight):
         """(m,): the loss of each cell, weighted and warmed up."""
-        gain = sum(term.scaled(kl_weight) for term in self.log_likelihood.values())
+        gain = added(term.scaled(kl_weight) for term in self.log_likelihood.values())
         cost = [term.scaled(kl_weight) for term in self.divergence.values()]
-        return sum(cost, -gain)
+        return added(cost) - gain if cost else -gain

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas
 
+from latome.backend import torch
+
 __all__ = ["History", "add_terms", "summarise"]
 
 
@@ -53,13 +55,14 @@ class History:
         return pandas.DataFrame(columns, index=index)
 
 
+@torch.no_grad()
 def add_terms(sums, terms):
     """Add a minibatch's terms to the sums of the epoch, on the device."""
     found = {"reconstruction_loss": terms.reconstruction(), "kl_local": terms.divergences()}
     n = found["kl_local"].shape[0]
     found |= {name: value * n for name, (value, _) in terms.penalty.items()}
     for name, value in found.items():
-        sums[name] = sums.get(name, 0) + value.detach().sum()
+        sums[name] = value.sum() + sums[name] if name in sums else value.sum()
     sums["n"] = sums.get("n", 0) + n
 
 
