@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from latome.backend import torch
 from latome.kernels.counts import evaluate
+from latome.kernels.products import product
 
 __all__ = ["Affine", "given", "head_log_prob", "products_in"]
 
@@ -116,7 +117,7 @@ class _Plan(NamedTuple):
 
 def _product(hidden, weight, bias):
     """(m, g): hidden weight', of the type of the bias, which the likelihood adds."""
-    return (hidden @ weight.t()).to(bias.dtype)
+    return product(hidden, weight).to(bias.dtype)
 
 
 class _HeadLogProb(torch.autograd.Function):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latome.backend import torch
 
-__all__ = ["VERSION", "bind", "status"]
+__all__ = ["VERSION", "bind", "status", "torch_symbol"]
 
 VERSION = 1                                            # of the interface: latome_version() in csrc/kernels.cpp
 INSTRUCTIONS = ("portable", "avx2", "avx512")           # numbered as latome_instructions() does
@@ -114,11 +114,11 @@ def _is_cut_short(path):
     return path.stat().st_size < start + size * count
 
 
-def _torch_team():
-    """The address of GOMP_parallel in the OpenMP that torch itself uses, or None where that is another."""
+def torch_symbol(name):
+    """The address of a function in torch's library or in what that is linked with, or None where there is none."""
     for path in (Path(torch.__file__).parent / "lib").glob("libtorch_cpu.so*"):
         try:
-            return ctypes.cast(ctypes.CDLL(str(path)).GOMP_parallel, ctypes.c_void_p).value
+            return ctypes.cast(getattr(ctypes.CDLL(str(path)), name), ctypes.c_void_p).value
         except (OSError, AttributeError):
             return None
     return None
@@ -127,4 +127,4 @@ def _torch_team():
 _state = _State(os.environ)
 if _state.library is not None:
     _state.library.latome_use_team.argtypes = [ctypes.c_void_p]
-    _state.library.latome_use_team(_torch_team())
+    _state.library.latome_use_team(torch_symbol("GOMP_parallel"))      # None: threads of our own

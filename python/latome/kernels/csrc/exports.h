@@ -102,6 +102,14 @@ LATOME_EXPORT void latome_narrow_gradient(int64_t m, int64_t h, int64_t k, const
   LATOME_CALL(narrow_gradient, m, h, k, pull, x, weight, of_x, of_weight, of_bias);
 }
 
+// out (m, g) = x W' by the sgemm_ that is handed in; x (m, h), W (g, h), row by row.
+LATOME_EXPORT void latome_product(void *gemm, int64_t m, int64_t g, int64_t h, const float *x, const float *weight,
+                                  float *out, int threads) {
+  latome_products::Product work{(latome_gemm)gemm, (int)m, (int)g, (int)h, x, weight, out};
+  const int64_t strips = (g + latome_products::WIDTH - 1) / latome_products::WIDTH;
+  latome_parallel(latome_products::product_strips, &work, strips, threads);
+}
+
 // -- Adam ----------------------------------------------------------------------------------------------------------
 
 // One step; `numbers` holds the rate over its bias correction, 1 - beta1, beta2, 1 - beta2, eps, L2 penalty, the factor

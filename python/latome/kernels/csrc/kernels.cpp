@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "parallel.h"
+#include "products.h"
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define LATOME_X86 1

@@ -1,0 +1,44 @@
+"""Products shared out by columns against torch's own in float64."""
+
+import pytest
+
+from latome.backend import torch
+from latome.kernels import products
+from latome.kernels.products import product
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request):
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("m, g, h", [(128, 2000, 128), (1, 33, 40), (100, 1003, 64), (256, 300, 30), (257, 300, 30)])
+def test_values(monkeypatch, threads, m, g, h):
+    monkeypatch.setattr(products, "LARGE", 0)
+    torch.manual_seed(0)
+    x, weight = torch.randn(m, h), torch.randn(g, h)
+    torch.testing.assert_close(product(x, weight).double(), x.double() @ weight.double().t(), rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("turned", ["x", "weight", "both"])
+def test_any_layout_and_type(monkeypatch, turned):
+    monkeypatch.setattr(products, "LARGE", 0)
+    torch.manual_seed(0)
+    x, weight = torch.randn(20, 30), torch.randn(50, 30)
+    expected = x @ weight.t()
+    x = x.t().contiguous().t() if turned != "weight" else x
+    weight = weight.t().contiguous().t() if turned != "x" else weight
+    torch.testing.assert_close(product(x, weight), expected)
+    torch.testing.assert_close(product(x.double(), weight.double()).float(), expected)
+    assert product(x.bfloat16(), weight.bfloat16()).dtype == torch.bfloat16
+
+
+def test_not_a_number_stays_in_its_row(monkeypatch, threads):
+    monkeypatch.setattr(products, "LARGE", 0)
+    x = torch.randn(5, 8)
+    x[2, 3] = float("nan")
+    found = product(x, torch.randn(40, 8))
+    assert found[2].isnan().all() and found[[0, 1, 3, 4]].isfinite().all()
