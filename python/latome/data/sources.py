@@ -123,9 +123,21 @@ def count_matrix(adata, layer=None):
     return rows_of_matrix(matrix)
 
 
+def refuse_damaged(matrix):
+    """A FieldError where an entry of a sparse matrix stands outside of it: compiled code would read other memory."""
+    if matrix.format not in ("csr", "csc"):            # other forms are checked as they are turned into rows
+        return
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise FieldError("x", problem=f"The sparse matrix of counts is damaged: {error}.",
+                         hint="Make it anew, or read its file again.") from None
+
+
 def rows_of_matrix(matrix):
     """CSR of an array, sparse or dense; a tidy CSR is handed through as it is."""
     if sp.issparse(matrix):
+        refuse_damaged(matrix)
         csr = matrix.tocsr()
         if native(csr.data) is not csr.data:
             csr = sp.csr_matrix((native(csr.data), csr.indices, csr.indptr), shape=csr.shape)

@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse as sp
 
 from latome.data.registry import open_data
-from latome.data.sources import CountSource, closest, count_matrix
+from latome.data.sources import CountSource, closest, count_matrix, rows_of_matrix
 from latome.errors import FieldError
 
 N, G = 20, 9
@@ -108,3 +108,13 @@ def test_pointers_wider_than_indices_cost_no_copy_of_the_indices():
     source = CountSource(count_matrix(anndata.AnnData(csr)))
     assert source.csr.indptr.dtype == source.csr.indices.dtype and np.shares_memory(source.csr.indices, csr.indices)
     np.testing.assert_array_equal(source.take([3, 1]).toarray(), DENSE[[3, 1]])
+
+
+@pytest.mark.parametrize("form", ["csr", "csc"])
+@pytest.mark.parametrize("part, place, value", [("indices", 3, 99), ("indices", 0, -1), ("indptr", 2, 1000)])
+def test_a_damaged_matrix_is_refused(form, part, place, value):
+    counts = sp.random(12, 8, 0.5, format=form, random_state=0)
+    counts.data[:] = 2.0
+    getattr(counts, part)[place] = value
+    with pytest.raises(FieldError, match="damaged"):
+        rows_of_matrix(counts)
