@@ -165,7 +165,7 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' counts fully after a tenth of the steps. It trains for a number of steps, whatever the number of cells, and to its
 #' end: early stopping is off. For far more cells than 20,000, or several layers, give it more steps (`max_steps`).
 #'
-#' `"fast"` stands for `max_steps = 3500L, n_steps_kl_warmup = 350L, n_epochs_kl_warmup = NULL,
+#' `"fast"` stands for `max_steps = 7000L, n_steps_kl_warmup = 700L, n_epochs_kl_warmup = NULL,
 #' lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE`.
 #'
 #' @param max_epochs Passes over the cells; by default 400, fewer beyond 20,000 cells (at least 1).
@@ -289,7 +289,7 @@ training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 1
     threads = check_whole_number(threads, ge = 1, null = TRUE)
   )
   presets <- list(
-    fast = list(max_steps = 3500L, n_steps_kl_warmup = 350L, n_epochs_kl_warmup = NULL,
+    fast = list(max_steps = 7000L, n_steps_kl_warmup = 700L, n_epochs_kl_warmup = NULL,
       lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE)
   )
   options <- choose_preset(preset, options, presets, names(match.call()))

@@ -13,7 +13,7 @@ Monitor = Literal["elbo_validation", "reconstruction_loss_validation", "kl_local
 
 #: {name: {option: value}}, options that go together; benchmarks/results/quality.md compares them
 PRESETS = {
-    "fast": {"max_steps": 3500, "n_steps_kl_warmup": 350, "n_epochs_kl_warmup": None, "lr": 0.015,
+    "fast": {"max_steps": 7000, "n_steps_kl_warmup": 700, "n_epochs_kl_warmup": None, "lr": 0.015,
              "lr_schedule": "cycle", "eps": 1e-4, "early_stopping": False},
 }
 
