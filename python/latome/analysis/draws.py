@@ -6,6 +6,7 @@ from latome.analysis.decoding import decode, moved
 from latome.analysis.sweep import ELEMENTS, asking, sweep
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
+from latome.kernels.heap import AmpleHeap
 
 __all__ = ["decodings", "draw_at", "encoded", "pooled_draws", "tiles"]
 
@@ -25,17 +26,18 @@ def decodings(module, data, *, rows, size, codes=(None,), n_samples=1, draw="sam
     (s', m, g), one for each of `codes`. All samples of a minibatch come before the next one.
     """
     stop = 0
-    for cells in Minibatches(data, rows, size):
-        start, stop = stop, stop + len(cells["index"])
-        with asking(module):
-            posterior = module.posterior(cells)
-        at_once = max(1, ELEMENTS // ((stop - start) * data.n_genes))
-        for first in range(0, n_samples, at_once):
-            last = min(first + at_once, n_samples)
+    with AmpleHeap():                                  # of all tiles: giving memory back after each costs their time
+        for cells in Minibatches(data, rows, size):
+            start, stop = stop, stop + len(cells["index"])
             with asking(module):
-                latents = {name: _draw(q, (last - first,), draw) for name, q in posterior.items()}
-                counts = [decode(module, latents, moved(cells, code)) for code in codes]
-            yield slice(start, stop), slice(first, last), counts
+                posterior = module.posterior(cells)
+            at_once = max(1, ELEMENTS // ((stop - start) * data.n_genes))
+            for first in range(0, n_samples, at_once):
+                last = min(first + at_once, n_samples)
+                with asking(module):
+                    latents = {name: _draw(q, (last - first,), draw) for name, q in posterior.items()}
+                    counts = [decode(module, latents, moved(cells, code)) for code in codes]
+                yield slice(start, stop), slice(first, last), counts
 
 
 def tiles(module, data, ask, **given):

@@ -42,7 +42,7 @@ def asking(module):
     if was_training:                                   # walking through all parts costs as much as a small minibatch
         module.eval()
     try:
-        with torch.inference_mode(), AmpleHeap():
+        with torch.inference_mode():
             yield
     finally:
         if was_training:
@@ -73,6 +73,6 @@ def sweep(module, data, query, *, indices=None, batch_size=None, device="cpu", e
     """
     rows = some_rows(data, indices)
     size = cells_at_once(data, batch_size, elements)
-    with asking(module):
+    with asking(module), AmpleHeap():
         parts = [query(cells) for cells in Minibatches(data, rows, size, device)]
     return {name: np.concatenate([part[name].cpu().numpy() for part in parts]) for name in parts[0]}

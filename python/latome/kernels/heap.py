@@ -7,15 +7,16 @@ __all__ = ["AmpleHeap"]
 
 KEPT = 1 << 28                                         # bytes that are kept
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3                # of mallopt(), malloc.h of the GNU C library
-LARGEST_MMAP_THRESHOLD = 1 << 25
-DEFAULT_THRESHOLD = 1 << 17
+LARGEST = 1 << 25                                      # to which the library itself raises its threshold of mmap
 
 
 class AmpleHeap:
     """While one is open, what is freed is kept for the next step; the last one to close gives it back.
 
     Otherwise every step gives megabytes back to the system and has them cleared again: a fifth of its time. Only
-    the GNU C library is spoken to; elsewhere nothing happens. Use it with `with`, or close it.
+    the GNU C library is spoken to; elsewhere nothing happens. Use it with `with`, or close it. It belongs around all
+    steps or tiles, not each. Afterwards the library's thresholds are those to which it raises them by itself once an
+    array of 32 MB has been freed: the smaller ones that a process begins with cannot move again once they are set.
     """
 
     opened = 0                                         # of this process
@@ -25,7 +26,7 @@ class AmpleHeap:
         if self._libc is not None:
             AmpleHeap.opened += 1
             if AmpleHeap.opened == 1:
-                self._libc.mallopt(MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+                self._libc.mallopt(MMAP_THRESHOLD, LARGEST)
                 self._libc.mallopt(TRIM_THRESHOLD, KEPT)
 
     def close(self):
@@ -34,8 +35,7 @@ class AmpleHeap:
             return
         AmpleHeap.opened -= 1
         if AmpleHeap.opened == 0:
-            self._libc.mallopt(MMAP_THRESHOLD, DEFAULT_THRESHOLD)
-            self._libc.mallopt(TRIM_THRESHOLD, DEFAULT_THRESHOLD)
+            self._libc.mallopt(TRIM_THRESHOLD, 2 * LARGEST)
             self._libc.malloc_trim(0)
         self._libc = None
 

@@ -18,6 +18,7 @@ from latome.analysis.expression import normalized_expression
 from latome.analysis.sweep import asking, cells_at_once
 from latome.backend import torch
 from latome.data.minibatches import covariates_of
+from latome.kernels.heap import AmpleHeap
 
 __all__ = ["CellSet", "Pools", "Selection", "draw_pools", "weighted_pools"]
 
@@ -149,11 +150,11 @@ class _Decoder:
         samples, block = (np.empty(shape, dtype=np.float32) for shape in (              # numpy's: in huge pages
             (genes.stop - genes.start, len(self.rows)), (min(self.size, len(self.rows)), self.data.n_genes)))
         columns = covariates_of(self.data, self.rows)
-        for code, start, stop in self._minibatches():
-            cells = moved({name: values[start:stop] for name, values in columns.items()}, code)
-            latents = {name: z[start:stop] for name, z in self.latents.items()}
-            decoded = torch.from_numpy(block[:stop - start])
-            with asking(self.module):
+        with asking(self.module), AmpleHeap():
+            for code, start, stop in self._minibatches():
+                cells = moved({name: values[start:stop] for name, values in columns.items()}, code)
+                latents = {name: z[start:stop] for name, z in self.latents.items()}
+                decoded = torch.from_numpy(block[:stop - start])
                 expression_into(decoded, decode(self.module, latents, cells))
                 torch.from_numpy(samples)[:, start:stop] = decoded[:, genes].t()
         return samples
