@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from latome.backend import torch
 from latome.kernels.counts import evaluate
+from latome.kernels.node import summed_by_row
 from latome.kernels.products import product
 
 __all__ = ["Affine", "given", "head_log_prob", "products_in"]
@@ -171,6 +172,5 @@ def _of_theta(ctx, upstream, theta, log_theta, narrowed):
     if log_theta.dim() == 1:
         return upstream @ theta
     weighted = upstream.unsqueeze(1) * theta
-    if ctx.plan.theta_rows is None:
-        return weighted
-    return torch.zeros_like(log_theta).index_add_(0, ctx.plan.theta_rows, weighted)
+    rows = ctx.plan.theta_rows
+    return weighted if rows is None else summed_by_row(weighted, rows, log_theta.shape)

@@ -12,7 +12,7 @@ import ctypes
 from typing import NamedTuple
 
 from latome.backend import torch
-from latome.kernels.native import bind
+from latome.kernels.native import addresses, bind
 from latome.kernels.sparse import SparseCounts
 
 __all__ = ["Norm", "compiled", "hidden_layer", "sparse_linear"]
@@ -125,10 +125,6 @@ class _Plan(NamedTuple):
         return [start + column * step for column in self.columns]
 
 
-def _addresses(*tensors):
-    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
-
-
 def _array(addresses):
     return (ctypes.c_void_p * len(addresses))(*addresses)
 
@@ -150,7 +146,7 @@ class _HiddenLayer(torch.autograd.Function):
         inverse_sd = torch.empty_like(bias) if norm else None
         running = (norm.running_mean, norm.running_variance) if norm else (None, None)
         tables = [table.contiguous() for table in tables]
-        arrays = _array(_addresses(y, y, out, scale, shift, *running, inverse_sd, *tables) + plan.codes())
+        arrays = _array(addresses(y, y, out, scale, shift, *running, inverse_sd, *tables) + plan.codes())
         _block(plan.sizes(m, h), plan.numbers(), arrays, _threads(m * h))
         ctx.plan, ctx.rows = plan, [len(table) for table in tables]
         ctx.save_for_backward(x, weight, continuous, continuous_weight, scale, y, out, inverse_sd)    # y: normalised
@@ -164,7 +160,7 @@ class _HiddenLayer(torch.autograd.Function):
         upstream, pull = upstream.contiguous(), torch.empty_like(out)
         of_bias, of_scale, of_shift = torch.empty(3, h).unbind()
         of_tables = [torch.zeros(rows, h) for rows in ctx.rows]
-        arrays = _array(_addresses(upstream, hat, out, pull, scale, inverse_sd, of_bias, of_scale, of_shift, *of_tables)
+        arrays = _array(addresses(upstream, hat, out, pull, scale, inverse_sd, of_bias, of_scale, of_shift, *of_tables)
                         + plan.codes())
         _block_gradient(plan.sizes(m, h), plan.numbers(), arrays, _threads(m * h))
         wanted = ctx.needs_input_grad
@@ -182,13 +178,13 @@ def _linear(counts, x, weight, bias):
     if counts is None and _is_small(x, h):
         (m, k), turned = x.shape, weight.t().contiguous()               # (k, h): as it lies, no copy
         x, out = x.contiguous(), bias.repeat(m, 1)                      # a copy, also of one row
-        _narrow_gradient(m, h, k, *_addresses(x, None, turned, out, None, None))      # out += x W'
+        _narrow_gradient(m, h, k, *addresses(x, None, turned, out, None, None))      # out += x W'
         return out
     if counts is None:
         return torch.addmm(bias, x, weight.t())
     m, g = counts.shape
     turned, out = weight.t().contiguous(), torch.empty(m, h)            # (g, h): as it lies, no copy
-    _product(m, g, h, *_addresses(counts.indptr, counts.indices, counts.values, turned, bias, out),
+    _product(m, g, h, *addresses(counts.indptr, counts.indices, counts.values, turned, bias, out),
              torch.get_num_threads())
     return out
 
@@ -203,7 +199,7 @@ def _input_gradient(pull, weight):
     if k > FEW or pull.numel() * k > SMALL:
         return pull @ weight
     turned, nothing, out = weight.t().contiguous(), torch.zeros(k), torch.empty(m, k)
-    _narrow(m, h, k, *_addresses(pull, turned, nothing, out))
+    _narrow(m, h, k, *addresses(pull, turned, nothing, out))
     return out
 
 
@@ -213,12 +209,12 @@ def _weight_gradient(counts, x, pull):
     if counts is None and _is_small(x, h):
         (m, k), x = x.shape, x.contiguous()
         out = torch.empty(k, h)
-        _narrow_gradient(m, h, k, *_addresses(x, pull, None, None, out, None))        # out = x' pull
+        _narrow_gradient(m, h, k, *addresses(x, pull, None, None, out, None))        # out = x' pull
         return out.t()
     if counts is None:
         return (x.t() @ pull).t()
     m, g = counts.shape
     out = torch.empty(g, h)
-    _product_gradient(m, g, h, *_addresses(counts.indptr, counts.indices, counts.values, pull, out),
+    _product_gradient(m, g, h, *addresses(counts.indptr, counts.indices, counts.values, pull, out),
                       torch.get_num_threads())
     return out.t()

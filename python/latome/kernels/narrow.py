@@ -5,7 +5,7 @@ to do.
 """
 
 from latome.backend import torch
-from latome.kernels.native import bind
+from latome.kernels.native import addresses, bind
 
 __all__ = ["narrow_linears"]
 
@@ -45,7 +45,7 @@ class _NarrowLinears(torch.autograd.Function):
         (m, h), found = x.shape, []
         for weight, bias in zip(weights, parameters[1::2], strict=True):
             found.append(torch.empty(m, len(weight)))
-            _product(m, h, len(weight), *_addresses(x, weight, bias, found[-1]))
+            _product(m, h, len(weight), *addresses(x, weight, bias, found[-1]))
         return tuple(found)
 
     @staticmethod
@@ -58,10 +58,6 @@ class _NarrowLinears(torch.autograd.Function):
             pull = pull.contiguous()
             of_weight = torch.empty_like(weight) if wanted[1 + 2 * i] else None
             of_bias = torch.empty(len(weight)) if wanted[2 + 2 * i] else None
-            _gradient(m, h, len(weight), *_addresses(pull, x, weight, of_x, of_weight, of_bias))
+            _gradient(m, h, len(weight), *addresses(pull, x, weight, of_x, of_weight, of_bias))
             gradients += [of_weight, of_bias]
         return of_x, *gradients
-
-
-def _addresses(*tensors):
-    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from latome.backend import torch
 
-__all__ = ["VERSION", "bind", "status", "torch_symbol"]
+__all__ = ["VERSION", "addresses", "bind", "status", "torch_symbol"]
 
 VERSION = 1                                            # of the interface: latome_version() in csrc/kernels.cpp
 INSTRUCTIONS = ("portable", "avx2", "avx512")           # numbered as latome_instructions() does
@@ -44,6 +44,11 @@ def bind(name, signature):
     function.argtypes = [TYPES[letter] for letter in signature]
     function.restype = None
     return function
+
+
+def addresses(*tensors):
+    """Where tensors begin, None for None: pointers for a function of `bind`. Keep the tensors until it has returned."""
+    return [None if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def status():
