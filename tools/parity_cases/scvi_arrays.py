@@ -10,7 +10,7 @@ from latome.analysis.latent import latent_moments
 from latome.analysis.likelihood import elbo, elbo_terms
 from latome.backend import torch
 from latome.data.minibatches import Minibatches
-from latome.io import scvi_names
+from latome.io import names
 from parity_cases.compare import NotYet
 
 __all__ = ["LIKELIHOODS", "ScviArrays", "full_batch"]
@@ -36,7 +36,7 @@ class ScviArrays:
 
     def __init__(self, fit, data):
         self.fit, self.module, self.data = fit, fit.module, data
-        self.entries = scvi_names.ENTRIES["SCVI"](fit.module)
+        self.entries = names.entries_of("SCVI", fit.module)
 
     def array(self, name):
         """The array of that name; NotYet where latome has no such number."""
@@ -96,7 +96,7 @@ class ScviArrays:
         self.module.zero_grad()
         generated = self.module.generative(self.means, self.cells)
         (-generated.likelihood["x"].log_prob(self.cells["x"]).sum()).backward()
-        return scvi_names.to_peer(self.entries, gradients_of(self.module))
+        return names.to_peer(self.entries, gradients_of(self.module))
 
     def moments(self, latent):
         self.needs(latent != "library" or self.module.library_encoder is not None, "the library size is observed")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from latome.io import scvi_names
+from latome.io import names
 from latome.training.optimizer import FlatOptimizer, adam
 from parity_cases.compare import NotYet
 from parity_cases.scvi_arrays import full_batch, gradients_of
@@ -27,7 +27,7 @@ class StepArrays:
 
     def __init__(self, fit, data, case):
         self.module = fit.module
-        self.entries = scvi_names.ENTRIES["SCVI"](fit.module)
+        self.entries = names.entries_of("SCVI", fit.module)
         self.cells = full_batch(data)
         self.gradients, self.tensors, self.losses = {}, {0: self.state()}, []
         self.optimiser = _optimiser(case["optimiser"])
@@ -42,7 +42,7 @@ class StepArrays:
             loss = self.module.loss(terms, weight, self.cells["index"].shape[0])
             loss.backward()
             gradients = {name: value.clone() for name, value in gradients_of(self.module).items()}
-            self.gradients[step] = scvi_names.to_peer(self.entries, gradients)
+            self.gradients[step] = names.to_peer(self.entries, gradients)
             optimizer.step()
             self.module.after_step()
             self.tensors[step] = self.state()
@@ -51,7 +51,7 @@ class StepArrays:
 
     def state(self):
         ours = {name: value.clone() for name, value in self.module.state_dict().items()}
-        return scvi_names.to_peer(self.entries, ours)
+        return names.to_peer(self.entries, ours)
 
     def without_reference(self, name, expected):
         """Whether what is stored as the tensor after some steps is the checkpoint's own, though it did move."""

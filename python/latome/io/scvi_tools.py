@@ -2,7 +2,7 @@
 
 A folder of scvi-tools holds `model.pt`: the weights, the names of the genes, and attributes: the registry of the
 data, the arguments of construction, the history. Each is mapped to ours: arguments by `scvi_options`, the registry
-by `scvi_registry`, names of tensors by `scvi_names`. Versions before 0.15 wrote three files, which `scvi_legacy`
+by `scvi_registry`, names of tensors by `names`. Versions before 0.15 wrote three files, which `scvi_legacy`
 brings into that form. What latome has no counterpart for is an `UnsupportedError`, never a silent change of the model.
 """
 
@@ -15,7 +15,7 @@ from latome.data.registry import open_data
 from latome.data.sources import read_h5ad
 from latome.errors import ArchiveError, LatomeError
 from latome.fit import Fit, build
-from latome.io import scvi_legacy, scvi_names, torch_archive
+from latome.io import names, scvi_legacy, torch_archive
 from latome.io.pickled_tables import Table
 from latome.io.scvi_options import UnsupportedError, settings_of
 from latome.io.scvi_registry import registry_of
@@ -93,15 +93,15 @@ def _weights(kind, peer_class, settings, registry, tensors):
         raise ValueError(f"{settings.n_layers} layers, and {len(tensors)} tensors")
     with torch.device("meta"):
         shape = build(kind, settings, registry)
-    entries = scvi_names.ENTRIES[peer_class](shape)
-    known = {entry.peer for entry in entries} | set(scvi_names.spare_shapes(peer_class, shape)) | set(_UNUSED_TENSORS)
+    entries = names.entries_of(peer_class, shape)
+    known = {entry.peer for entry in entries} | set(names.spare_shapes(peer_class, shape)) | set(_UNUSED_TENSORS)
     unknown = [name for name in tensors if name not in known]
     if unknown:
         raise ArchiveError(problem=f"The checkpoint has {len(unknown)} tensors that its settings do not call for, such "
                                    f"as '{unknown[0]}'.",
                            hint="It was changed after it was saved, or comes from a version not known here.")
-    present = [entry for entry in entries if entry.peer in tensors or entry.peer not in scvi_names.LIBRARY_PRIOR]
-    weights = scvi_names.from_peer(present, tensors)
+    present = [entry for entry in entries if entry.peer in tensors or entry.peer not in names.LIBRARY_PRIOR]
+    weights = names.from_peer(present, tensors)
     broken = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if broken:
         raise ArchiveError(problem=f"The weights '{broken[0]}' hold missing or infinite values.",

@@ -13,7 +13,7 @@ import pandas
 
 from latome.backend import torch
 from latome.errors import ArchiveError
-from latome.io import scvi_names
+from latome.io import names
 from latome.io.archive import check_target, write_atomically
 from latome.io.scvi_options import init_params_of
 from latome.io.scvi_registry import names_array, their_registry
@@ -103,5 +103,5 @@ def _history(history):
 
 def _tensors(fit):
     ours = {name: value.detach().cpu() for name, value in fit.module.state_dict().items()}
-    theirs = scvi_names.to_peer(scvi_names.ENTRIES["SCVI"](fit.module), ours)
-    return theirs | scvi_names.spare_tensors("SCVI", fit.module, fit.registry)
+    theirs = names.to_peer(names.entries_of("SCVI", fit.module), ours)
+    return theirs | names.spare_tensors("SCVI", fit.module, fit.registry)

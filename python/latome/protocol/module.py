@@ -46,7 +46,6 @@ class Module(torch.nn.Module, ABC):
         times the number of training cells).
     latent_family : distribution of z.
     encoders : names of the networks that `inference` uses; training of the decoder alone leaves them as they are.
-    encoders : names of the submodules that encode, for training the decoder alone.
     """
 
     title = ""
@@ -58,7 +57,6 @@ class Module(torch.nn.Module, ABC):
     term_weights = {}
     reduction = "mean"
     latent_family = DiagonalNormal
-    encoders = ()
     encoders = ()
 
     @abstractmethod

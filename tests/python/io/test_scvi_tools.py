@@ -14,7 +14,8 @@ from latome.data.registry import Registry, open_data
 from latome.data.sources import read_h5ad
 from latome.errors import ArchiveError, SettingError
 from latome.fit import train
-from latome.io import scvi_names, scvi_tools, torch_archive
+from latome.io import names, scvi_tools, torch_archive
+from latome.io.names import parts
 from latome.modules.scvi import SCVI, ScviSettings
 from latome.nn.covariates import CovariateLinear
 from latome.training.options import TrainingOptions
@@ -95,13 +96,13 @@ def test_the_names_map_both_ways(case):
     """Their tensors, to ours, and back: every value in its place, and nothing in the file unaccounted for."""
     theirs = {name: value for name, value in content(case)["model_state_dict"].items() if name != "pyro_param_store"}
     fit = scvi_tools.read(FIXTURES / case / "model")
-    entries = scvi_names.ENTRIES["SCVI"](fit.module)
-    ours = scvi_names.from_peer(entries, theirs)
+    entries = names.entries_of("SCVI", fit.module)
+    ours = names.from_peer(entries, theirs)
     assert set(ours) == set(fit.module.state_dict())
-    back = scvi_names.to_peer(entries, ours)
+    back = names.to_peer(entries, ours)
     for name, value in back.items():
         assert value.dtype == theirs[name].dtype and torch.equal(value, theirs[name]), name
-    spare = scvi_names.spare_shapes("SCVI", fit.module)
+    spare = names.spare_shapes("SCVI", fit.module)
     assert not set(spare) & set(back) and set(spare) | set(back) == set(theirs)
     assert all(shape is None or tuple(theirs[name].shape) == shape for name, shape in spare.items())
 
@@ -119,11 +120,11 @@ def test_the_names_map_both_ways_for_every_setting(settings):
     columns = Columns(batch="b", labels="l", categorical=("c", "d"), continuous=("age",))
     categories = {"b": [], "batch": ["1", "2", "3"], "labels": ["x", "y"], "c": ["only"], "d": ["p", "q", "r", "s"]}
     module = SCVI(settings, Registry(("g1", "g2", "g3", "g4"), columns, categories))
-    entries = scvi_names.ENTRIES["SCVI"](module)
+    entries = names.entries_of("SCVI", module)
     state = module.state_dict()
-    there = scvi_names.to_peer(entries, state)
+    there = names.to_peer(entries, state)
     assert {entry.peer: entry.shape for entry in entries} == {name: tuple(value.shape) for name, value in there.items()}
-    back = scvi_names.from_peer(entries, there)
+    back = names.from_peer(entries, there)
     assert set(back) == set(state) and all(torch.equal(back[name], value) for name, value in state.items())
 
 
@@ -133,8 +134,8 @@ def test_tables_are_one_hot_columns():
     holder = torch.nn.Module()
     holder.hidden = torch.nn.Module()
     holder.hidden.linears, holder.hidden.batch_norms = torch.nn.ModuleList([layer]), torch.nn.ModuleList()
-    weight, bias = scvi_names._hidden(holder, "hidden", "peer")
-    joined = scvi_names.to_peer([weight, bias], holder.state_dict())
+    weight, bias = parts.hidden_entries(holder, "hidden", "peer")
+    joined = names.to_peer([weight, bias], holder.state_dict())
     assert weight.peer == "peer.fc_layers.Layer 0.0.weight" and joined[weight.peer].shape == (3, 4 + 2 + 2 + 3)
     x, continuous = torch.randn(5, 4), torch.randn(5, 2)
     codes = torch.tensor([[0, 0, 2], [1, 0, 1], [0, 0, 0], [1, 0, 2], [1, 0, 0]])

@@ -9,7 +9,8 @@ from latome.data.minibatches import covariates_of
 from latome.data.registry import Columns, open_data
 from latome.errors import FieldError, SettingError
 from latome.fit import initialise
-from latome.modules.scvi import ScviSettings, log_softplus
+from latome.modules.expression import log_softplus
+from latome.modules.scvi import ScviSettings
 
 SMALL = {"n_hidden": 12, "n_latent": 3}
 
