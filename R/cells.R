@@ -12,9 +12,25 @@ get_cells <- function(object, assay = NULL, layer = NULL, coldata = NULL,
   UseMethod("get_cells")
 }
 
-#' Store a latent (cells x k, rows named) under a name.
+#' Store a latent (cells x k, rows named) under a name, and loadings (genes x k, rows named) with it.
 #' @noRd
-put_latent <- function(object, latent, name, assay) UseMethod("put_latent")
+put_latent <- function(object, latent, name, assay, loadings = NULL) UseMethod("put_latent")
+
+#' Store columns (a data.frame, rows named by cell) in the cell data.
+#' @noRd
+put_coldata <- function(object, columns) UseMethod("put_coldata")
+
+#' Store columns (a data.frame, rows named by gene) in the gene data of an assay; NA for genes without a row.
+#' @noRd
+put_rowdata <- function(object, columns, assay) UseMethod("put_rowdata")
+
+#' Names of the columns of the cell data, whatever they hold.
+#' @noRd
+coldata_names <- function(object) UseMethod("coldata_names")
+
+#' Names of the columns of the gene data of an assay; NULL for the default one.
+#' @noRd
+rowdata_names <- function(object, assay = NULL) UseMethod("rowdata_names")
 
 #' Store values (features x cells, columns in the order of the cells) as an assay.
 #' @noRd
@@ -24,8 +40,9 @@ put_assay <- function(object, values, name, call = rlang::caller_env()) UseMetho
 #' @noRd
 assay_place <- function(object, name, call = rlang::caller_env()) UseMethod("assay_place")
 
-#' What this package keeps in an object beside the results: a named list with models (by name), de
-#' (tables by name) and written (names of assays), each absent where there is none.
+#' What this package keeps in an object beside the results: a named list with models, de (tables) and doublets, each
+#' by name; and what is ours, by name: written (assays), columns (of the cell data), features (columns of the gene
+#' data). Each is absent where there is none.
 #' @noRd
 get_kept <- function(object, call = rlang::caller_env()) UseMethod("get_kept")
 
@@ -100,7 +117,23 @@ get_cells.default <- function(object, assay = NULL, layer = NULL, coldata = NULL
 
 #' @export
 #' @noRd
-put_latent.default <- function(object, latent, name, assay) object
+put_latent.default <- function(object, latent, name, assay, loadings = NULL) object
+
+#' @export
+#' @noRd
+put_coldata.default <- function(object, columns) no_place(object, rlang::caller_env())
+
+#' @export
+#' @noRd
+put_rowdata.default <- function(object, columns, assay) no_place(object, rlang::caller_env())
+
+#' @export
+#' @noRd
+coldata_names.default <- function(object) character()
+
+#' @export
+#' @noRd
+rowdata_names.default <- function(object, assay = NULL) character()
 
 #' @export
 #' @noRd
@@ -150,6 +183,14 @@ put_model <- function(object, fit, name) {
   kept <- get_kept(object)
   kept$models[[name]] <- fit
   put_kept(object, kept)
+}
+
+#' Columns in the order of names, NA where there is no row of that name.
+#' @noRd
+match_rows <- function(columns, names) {
+  found <- columns[match(names, rownames(columns)), , drop = FALSE]
+  rownames(found) <- names
+  found
 }
 
 article <- function(noun) paste(if (grepl("^[aeiouAEIOU]", noun)) "an" else "a", noun)

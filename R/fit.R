@@ -112,34 +112,64 @@ NULL
 #' @method print latome_model
 #' @export
 print.latome_model <- function(x, ...) {
-  cat(c(model_lines(x), "Ask it: normalized_expression(), differential_expression(), latent_representation(), plot(), summary()."), sep = "\n")
+  verbs <- c(own_verbs(x$kind), if (has_latent(x$kind)) c("normalized_expression", "differential_expression",
+    "latent_representation"), "plot", "summary")
+  cat(c(model_lines(x), paste0("Ask it: ", paste0(verbs, "()", collapse = ", "), ".")), sep = "\n")
   invisible(x)
 }
 
 model_lines <- function(x) {
   facts <- x$summary
   columns <- vapply(Filter(length, facts$columns), function(names) paste(unlist(names), collapse = " + "), "")
-  loss <- c(
-    if (is_number(facts$elbo_train)) paste("train", one_decimal(facts$elbo_train)),
-    if (is_number(facts$elbo_validation)) paste("validation", one_decimal(facts$elbo_validation))
-  )
   c(
-    paste0(
-      "<latome_model> ", x$title, " | ", count_of(facts$n_cells, "cell"),
-      " x ", count_of(length(x$genes), "gene"),
-      " | ", count_of(max(1, length(x$levels$batch)), "batch", "batches"),
-      " | ", count_of(x$settings$n_latent, "latent dimension")
-    ),
+    paste(c(
+      paste("<latome_model>", x$title), paste(count_of(facts$n_cells, "cell"), "x", count_of(length(x$genes), "gene")),
+      count_of(max(1, length(x$levels$batch)), "batch", "batches"),
+      if (length(own_verbs(x$kind)) && length(x$levels$labels)) count_of(length(x$levels$labels), "label"),
+      if (is_number(x$settings$n_latent)) count_of(x$settings$n_latent, "latent dimension")
+    ), collapse = " | "),
     if (length(columns)) paste0("Columns: ", paste(names(columns), columns, sep = " = ", collapse = ", ")),
-    training_line(x),
-    if (length(loss)) paste0("Loss (negative ELBO, nats a cell): ", paste(loss, collapse = ", ")),
-    if (is_number(facts$kl_weight) && facts$kl_weight < 1) {
+    training_line(x), loss_line(x), accuracy_line(x),
+    if (has_latent(x$kind) && is_number(facts$kl_weight) && facts$kl_weight < 1) {
       paste0("The weight of the KL divergence had risen to ", format(facts$kl_weight, digits = 2),
         " (n_epochs_kl_warmup of training_options())")
     },
     if (!is.null(x$file)) paste0("Weights in file ", x$file),
     if (!is.null(x$posterior)) paste0("Remembers the posterior of ", count_of(nrow(x$posterior$mean), "cell"))
   )
+}
+
+#' What only some kinds are asked.
+#' @noRd
+own_verbs <- function(kind) {
+  switch(kind, scanvi = , cellassign = c("label_probabilities", "plot_predictions"), ldvae = "feature_loadings",
+    autozi = "zero_inflation")
+}
+
+loss_line <- function(x) {
+  found <- unlist(Filter(is_number, list(train = x$summary$elbo_train, validation = x$summary$elbo_validation)))
+  if (!length(found)) {
+    return(NULL)
+  }
+  what <- if (has_latent(x$kind)) "negative ELBO, nats a cell" else "nats a cell"
+  paste0("Loss (", what, "): ", paste(names(found), vapply(found, loss_text, ""), collapse = ", "))
+}
+
+#' How well a classifier inside does, where the history tells.
+#' @noRd
+accuracy_line <- function(x) {
+  last <- function(metric) {
+    found <- unlist(lapply(c(train = "train", validation = "validation"), function(set) {
+      values <- x$history[[paste0(metric, "_", set)]]
+      utils::tail(values[is.finite(values)], 1L)
+    }))
+    if (length(found)) paste(names(found), format(round(found, 2), nsmall = 2), collapse = ", ")
+  }
+  accuracy <- last("accuracy")
+  if (is.null(accuracy)) {
+    return(NULL)
+  }
+  paste0("Labels: accuracy ", accuracy, "; calibration error ", last("calibration_error"))
 }
 
 #' Named values as lines of two columns.
@@ -160,6 +190,7 @@ training_line <- function(x) {
     if (is_string(facts$stopped)) paste0(" (", ended[[facts$stopped]] %||% facts$stopped, ")"),
     if (is_number(facts$seconds)) paste0(" in ", duration(facts$seconds)),
     if (is_string(facts$device)) paste0(" on ", facts$device),
+    if (is_string(facts$parent)) paste0(", from a trained ", facts$parent),
     "; seed ", x$seed, "; latome ", x$version
   )
 }

@@ -84,7 +84,10 @@ write_job <- function(object, folder, model = "scvi", ..., groups = NULL, verbos
 
 #' Models that have a run_*().
 #' @noRd
-trainable <- function() sub("^run_", "", grep("^run_[a-z]+$", getNamespaceExports("latome"), value = TRUE))
+trainable <- function() {
+  kinds <- sub("^run_", "", grep("^run_[a-z]+$", getNamespaceExports("latome"), value = TRUE))
+  Filter(has_latent, kinds)                    # the others do more than train one model on all cells
+}
 
 job_to_train <- function(object, kind, folder, arguments, groups, verbose, call) {
   asked <- arguments_of(kind, object, arguments)
@@ -134,13 +137,14 @@ read_job <- function(object, folder, ..., name = NULL, keep_model = "auto", verb
   check_choice(keep_model, c("auto", "object", "file", "none"))
   found <- request("read_job", normalizePath(folder, mustWork = FALSE), call = call)
   name <- check_result_name(name %||% found$note$name %||% found$summary$kind, "name", call)
-  check_place(object, name, call)
+  check_places(object, found$summary$kind, name, call)
   latent <- name_latent(found$latent, as.character(unlist(found$cells)))
   latent <- latent[match_job(object, rownames(latent), call), , drop = FALSE]
   where <- intersect(names(found$note), c("assay", "layer", "allow_noninteger"))
   fit <- new_model(found, source = found$note[where])
   arguments <- list(name = name, keep_model = keep_model, verbose = verbose, training = list(), folder = folder)
-  object <- store(object, fit, latent, "read_job", arguments, call)
+  results <- c(list(latent = latent), job_results(object, fit, name, call))
+  object <- store(object, fit, results, "read_job", arguments, call)
   if (is.null(found$table) || !inherits(object, c("Seurat", "SingleCellExperiment"))) {
     return(object)
   }
@@ -148,6 +152,18 @@ read_job <- function(object, folder, ..., name = NULL, keep_model = "auto", verb
   kept$de[[name]] <- order_de(as_table(found$table))
   inform_latome(paste0("Sets: table \"", name, "\" (see get_de())."), verbose)
   put_kept(object, kept)
+}
+
+#' What the model of a job gives beside the latent; of the cells of a matrix only what needs no columns of theirs.
+#' @noRd
+job_results <- function(object, fit, name, call) {
+  more <- after_training(fit$kind)
+  of_cells <- !is.null(result_names(fit$kind, name)$coldata)
+  if (is.null(more) || (of_cells && !can_hold(object))) {
+    return(NULL)
+  }
+  asked <- if (of_cells) open_query(object, fit, NULL, fit$source, call) else list(fit = fit, weights = fit$weights)
+  more(asked, name, call)
 }
 
 #' Names of the cells of an object, each of which must be in the job.

@@ -14,6 +14,8 @@
 #' * What they express: [normalized_expression()], [add_normalized_expression()],
 #'   [differential_expression()], [add_differential_expression()], [get_de()],
 #'   [plot_volcano()], [feature_correlation()].
+#' * What it says of the genes: [feature_loadings()], [plot_loadings()],
+#'   [zero_inflation()].
 #' * What the model predicts: [posterior_samples()], [likelihood_parameters()],
 #'   [latent_library_size()], [batch_representation()].
 #' * Whether to believe it: [plot_training()], [predictive_check()],

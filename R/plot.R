@@ -21,7 +21,7 @@ plot_training <- function(x, model = NULL, metric = "elbo") {
     ggplot2::geom_point(size = 0.8) +
     ggplot2::scale_x_continuous(breaks = whole_breaks) +
     ggplot2::scale_colour_manual(values = c(train = "#0072B2", validation = "#D55E00")) +
-    ggplot2::labs(x = "Epoch", y = metric_label(metric), colour = NULL, title = fit$title) +
+    ggplot2::labs(x = "Epoch", y = metric_label(metric, fit$kind), colour = NULL, title = fit$title) +
     ggplot2::theme_minimal()
 }
 
@@ -51,11 +51,18 @@ whole_breaks <- function(limits) {
   breaks[breaks >= limits[[1]] & breaks <= limits[[2]]]
 }
 
-metric_label <- function(metric) {
+metric_label <- function(metric, kind) {
+  if (metric == "elbo" && !has_latent(kind)) {
+    return("Loss (nats a cell)")
+  }
   labels <- c(
     elbo = "Loss: negative ELBO (nats a cell)",
     reconstruction_loss = "Reconstruction loss (nats a cell)",
-    kl_local = "KL divergence of the latents (nats a cell)"
+    kl_local = "KL divergence of the latents (nats a cell)",
+    accuracy = "Share of labelled cells whose label is predicted",
+    f1_score = "F1 score, mean over labels",
+    calibration_error = "Calibration error of the label probabilities",
+    classification_loss = "Cross-entropy of the labels (nats a cell)"
   )
   if (metric %in% names(labels)) labels[[metric]] else metric
 }

@@ -4,13 +4,15 @@
 #'
 #' @param cells which cells: NULL (all), names, TRUE/FALSE or positions
 #' @param source list: assay, layer, coldata, allow_noninteger
+#' @param latent whether the question is one to a model with a latent
 #' @return list: fit, weights, data (an AnnData in Python), cells (names), places (their positions in
 #'   the object), coldata (their rows), where (the counts are, in words), stored (whether the model answers
 #'   from the posterior that it remembers)
 #' @noRd
-open_query <- function(x, model, cells, source, call) {
+open_query <- function(x, model, cells, source, call, latent = TRUE) {
   check_flag(source$allow_noninteger, arg = "allow_noninteger", call = call)
   fit <- the_model(x, model, call)
+  if (latent) check_latent(fit, call)
   if (answers_alone(x, fit, source)) {
     return(open_stored(x, fit, cells, call))
   }
@@ -19,27 +21,44 @@ open_query <- function(x, model, cells, source, call) {
       "Give the data first: latent_representation(object, model = fit).",
       kind = "QueryError", field = "x", call = call)
   }
-  if (is.null(source$assay) && is.null(source$layer) && !is.null(fit$source$assay) && has_assay(x, fit$source$assay)) {
-    source[c("assay", "layer")] <- list(fit$source$assay, fit$source$layer)
-  }
+  source[c("assay", "layer")] <- place_of_counts(x, fit, source)
   if (is_store(x)) {
     return(open_stored_query(x, fit, cells, call))
   }
   held <- fetch_cells(x, source$assay, source$layer, source$coldata, call)
+  held$counts <- with_absent(held$counts, fit)
   check_genes_there(fit, rownames(held$counts), call)
-  held$counts <- take_genes(held$counts, fit$genes)
+  genes <- genes_to_ask(fit, rownames(held$counts))
+  held$counts <- take_genes(held$counts, genes)
   places <- seq_len(ncol(held$counts))
   if (!is.null(cells)) {
     places <- match_cells(cells, colnames(held$counts), "cells", call)
     held[c("counts", "coldata")] <- list(held$counts[, places, drop = FALSE], held$coldata[places, , drop = FALSE])
   }
   check_values(held, source$allow_noninteger || takes_fractions(fit), call)
-  check_empty_cells(held, fit$genes, call)
+  check_empty_cells(held, genes, call)
   columns <- code_columns(held$coldata, model_columns(fit, held$coldata), training = FALSE, call = call)
   list(
     fit = fit, weights = model_weights(fit, call), cells = colnames(held$counts), places = places,
     coldata = held$coldata, where = held$where, stored = FALSE, data = to_anndata(held$counts, columns, call)
   )
+}
+
+#' Most questions are to models that place cells in a latent space and decode from there.
+#' @noRd
+check_latent <- function(fit, call) {
+  if (!has_latent(fit$kind)) {
+    verbs <- own_verbs(fit$kind)
+    abort_latome(paste0(fit$title, " has no latent space, and does not answer this."),
+      if (length(verbs)) paste0("Ask it: ", paste0(verbs, "()", collapse = ", "), "."),
+      kind = "QueryError", field = "model", call = call)
+  }
+}
+
+#' The genes that cross to the engine: those of the model, or all where they make size factors.
+#' @noRd
+genes_to_ask <- function(fit, there) {
+  if (fit$kind == "cellassign" && is.null(fit$summary$columns$size_factor)) there else fit$genes
 }
 
 #' A model needs each gene that it was trained on.

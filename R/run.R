@@ -30,7 +30,6 @@
 #' shows whether the curve has levelled out.
 #'
 #' @references Lopez et al., Nature Methods 15 (2018), doi:10.1038/s41592-018-0229-2.
-#'
 #' @param object a Seurat object, a SingleCellExperiment, or a matrix of counts (genes x cells, base
 #' or sparse).
 #' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
@@ -64,7 +63,6 @@
 #' @param log_variational Encode log(1 + counts) rather than the counts themselves.
 #' @param batch_representation Whether each batch has weights of its own in the networks, or a
 #' learnt vector that enters them (one of `"one-hot"`, `"embedding"`).
-#' @param embedding_dim Length of that vector (at least 1).
 #' @param encode_covariates Give the covariates to the encoder too, not to the decoder alone.
 #' @param deeply_inject_covariates Give categorical covariates to each hidden layer, not to the
 #' first alone.
@@ -76,6 +74,7 @@
 #' `"both"`, `"none"`).
 #' @param var_activation What makes the encoder's variances positive (one of `"exp"`,
 #' `"softplus"`).
+#' @param embedding_dim Length of that vector (at least 1).
 #' @param for_mapping `TRUE` stands for `encode_covariates = TRUE, n_layers = 2L, use_batch_norm =
 #' "none", use_layer_norm = "both"`, where these are not given themselves: a model that new cells
 #' can be mapped onto later.
@@ -102,9 +101,12 @@
 #'
 #' An interrupt (Ctrl-C) ends training after the current step and keeps the model trained so far, with
 #' a warning.
+#'
 #' @seealso [normalized_expression()], [differential_expression()], [latent_representation()] and what else
 #' a model can be asked (see [latome-package]); [get_model()], [plot_training()], [save_model()]
+#'
 #' @export
+#'
 #' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
 #' seu <- run_scvi(SeuratObject::pbmc_small, batch = "groups",
 #'   training = training_options(max_epochs = 5, threads = 2))
@@ -115,12 +117,12 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
                      features = NULL, n_hidden = 128L, n_latent = 10L, n_layers = 1L,
                      dropout_rate = 0.1, dispersion = "gene", gene_likelihood = "zinb",
                      use_observed_lib_size = TRUE, latent_distribution = "normal",
-                     log_variational = TRUE, batch_representation = "one-hot", embedding_dim = 5L,
+                     log_variational = TRUE, batch_representation = "one-hot",
                      encode_covariates = FALSE, deeply_inject_covariates = TRUE,
                      continuous_in = "every", use_batch_norm = "both", use_layer_norm = "none",
-                     var_activation = "exp", for_mapping = FALSE, ..., name = "scvi",
-                     training = training_options(), seed = 42L, keep_model = "auto",
-                     allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
+                     var_activation = "exp", embedding_dim = 5L, for_mapping = FALSE, ...,
+                     name = "scvi", training = training_options(), seed = 42L,
+                     keep_model = "auto", allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
   check_no_dots(..., known = names(formals(run_scvi)))
   settings <- list(
     n_hidden = check_whole_number(n_hidden, ge = 1),
@@ -133,13 +135,13 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
     latent_distribution = check_choice(latent_distribution, c("normal", "ln")),
     log_variational = check_flag(log_variational),
     batch_representation = check_choice(batch_representation, c("one-hot", "embedding")),
-    embedding_dim = check_whole_number(embedding_dim, ge = 1),
     encode_covariates = check_flag(encode_covariates),
     deeply_inject_covariates = check_flag(deeply_inject_covariates),
     continuous_in = check_choice(continuous_in, c("every", "first")),
     use_batch_norm = check_choice(use_batch_norm, c("encoder", "decoder", "both", "none")),
     use_layer_norm = check_choice(use_layer_norm, c("encoder", "decoder", "both", "none")),
-    var_activation = check_choice(var_activation, c("exp", "softplus"))
+    var_activation = check_choice(var_activation, c("exp", "softplus")),
+    embedding_dim = check_whole_number(embedding_dim, ge = 1)
   )
   settings <- use_preset(for_mapping, settings,
     list(encode_covariates = TRUE, n_layers = 2L, use_batch_norm = "none", use_layer_norm = "both"),
@@ -151,6 +153,616 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
     keep_model = keep_model, allow_noninteger = allow_noninteger, coldata = coldata,
     verbose = verbose)
   run_model("scvi", object, settings, arguments, call = rlang::current_env())
+}
+
+#' Train LDVAE: factors whose genes can be read off
+#'
+#' LDVAE is scVI with a linear decoder. It places each cell in a latent space of a few dimensions as scVI does, and
+#' each dimension is a factor with a loading for every gene, as in a factor analysis or PCA, but of counts: with their
+#' noise, the library size and batches accounted for. What a factor stands for can be read off the genes with large
+#' loadings; the price is a fit that is somewhat less close than that of scVI. One call trains the model and stores the
+#' latent space and its loadings.
+#'
+#' @details
+#' The counts of cell *n* and gene *g* are modelled as
+#'
+#' * \eqn{z_n \sim N(0, I)}: the cell's factors, `n_latent` numbers;
+#' * \eqn{\log \ell_n \sim N(m_{\mathrm{batch}}, v_{\mathrm{batch}})}: the library size (the total count with
+#'   `use_observed_lib_size = TRUE`);
+#' * \eqn{\rho_n = \mathrm{softmax}(W z_n + A_{\mathrm{batch}} + b)}: the expected shares of the genes, with the loadings
+#'   \eqn{W} (genes x factors);
+#' * \eqn{x_{ng} \sim \mathrm{NB}(\ell_n \rho_{ng}, \theta_g)}: the counts (`gene_likelihood`).
+#'
+#' The encoder \eqn{q(z_n \mid x_n)} is a neural network, as in [run_scvi()], of `n_layers` hidden layers. In training
+#' the linear map is batch-normalised; the stored loadings contain that scale.
+#'
+#' Factors have no order, and their signs and rotation are not settled by the likelihood: the same data with another
+#' seed may give other factors that span the same space. A factor that the data do not need has loadings near 0; see
+#' [latent_dimensions()].
+#'
+#' @references Svensson et al., Bioinformatics 36 (2020), doi:10.1093/bioinformatics/btaa169.
+#' @param object a Seurat object, a SingleCellExperiment, or a matrix of counts (genes x cells, base
+#' or sparse).
+#' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
+#' `NULL` for one batch.
+#' @param labels name of the column of cell labels; `NA` is unlabeled. Only
+#' `dispersion = "gene-label"` uses them.
+#' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
+#' `"counts"`. SingleCellExperiment: by default the assay `"counts"`.
+#' @param features the genes to train on: names, or `"all"`. By default the object's own choice
+#' (variable features; `rowSubset()`), unless that leaves cells without a count; else all genes, or
+#' beyond 4,000 the 4,000 with the largest excess of zeros by batch. Genes without any count are left
+#' out, with a message.
+#' @param n_hidden Number of units in each hidden layer (at least 1).
+#' @param n_latent Number of latent dimensions (at least 1).
+#' @param n_layers Number of hidden layers of the encoder; the decoder has none (at least 1).
+#' @param dropout_rate Share of the encoder's hidden units dropped in training (at least 0 and
+#' below 1).
+#' @param dispersion Whether the inverse dispersion is one number a gene, a gene and batch, or a
+#' gene and label (one of `"gene"`, `"gene-batch"`, `"gene-label"`).
+#' @param gene_likelihood Distribution of the counts; normal is for values that are no counts, such
+#' as normalised ones (one of `"nb"`, `"zinb"`, `"poisson"`, `"normal"`).
+#' @param use_observed_lib_size Take each cell's total count as its library size, rather than infer
+#' it.
+#' @param latent_distribution Whether the latent is normal or logistic-normal (shares that sum to
+#' 1) (one of `"normal"`, `"ln"`).
+#' @param ... not used; an argument that is not known is an error.
+#' @param name name under which the results are stored.
+#' @param training options of training, made by [training_options()].
+#' @param seed a whole number; the same seed on the same machine and number of threads gives the same
+#' model. R's own random numbers are neither used nor changed.
+#' @param keep_model where the trained model is kept: `"object"`, `"file"` (a folder in
+#' `getOption("latome.models")`, by default below `tools::R_user_dir("latome", "data")`), `"none"`, or
+#' `"auto"`: in the object up to 50 MB of weights, else in a file, with a message.
+#' @param allow_noninteger accept counts that are not whole numbers, such as those corrected for
+#' ambient RNA.
+#' @param coldata for a matrix: a data.frame of the columns named above, rows named by cell.
+#' @param verbose say what is done and show the progress of training?
+#'
+#' @return The object with the results.
+#'
+#' * Seurat: a reduction `name` (key `ldvae_`) with the loadings of the genes, so that `Loadings()`, `VizDimLoadings()`
+#'   and `DimHeatmap()` of Seurat work; the model in `Misc(object, "latome")$models[[name]]`; the call in
+#'   `Command(object)`.
+#' * SingleCellExperiment: `reducedDim(object, "LDVAE")` (the name in upper case) with the loadings in
+#'   `attr(, "rotation")`; the model in `metadata(object)$latome$models[[name]]`.
+#' * A matrix: the trained model itself, with the latent space in `$latent` and the loadings in `$loadings`.
+#'
+#' An interrupt (Ctrl-C) ends training after the current step and keeps the model trained so far, with
+#' a warning.
+#'
+#' @seealso [feature_loadings()], [plot_loadings()]; [normalized_expression()], [differential_expression()] and what else
+#' a model can be asked (see [latome-package]); [get_model()], [plot_training()], [save_model()]
+#'
+#' @export
+#'
+#' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
+#' seu <- run_ldvae(SeuratObject::pbmc_small, batch = "groups", n_latent = 5,
+#'   training = training_options(max_epochs = 5, threads = 2))
+#' head(feature_loadings(seu))
+run_ldvae <- function(object, batch = NULL, labels = NULL, assay = NULL, layer = NULL,
+                      features = NULL, n_hidden = 128L, n_latent = 10L, n_layers = 1L,
+                      dropout_rate = 0.1, dispersion = "gene", gene_likelihood = "nb",
+                      use_observed_lib_size = FALSE, latent_distribution = "normal", ...,
+                      name = "ldvae", training = training_options(), seed = 42L,
+                      keep_model = "auto", allow_noninteger = FALSE, coldata = NULL,
+                      verbose = TRUE) {
+  check_no_dots(..., known = names(formals(run_ldvae)))
+  settings <- list(
+    n_hidden = check_whole_number(n_hidden, ge = 1),
+    n_latent = check_whole_number(n_latent, ge = 1),
+    n_layers = check_whole_number(n_layers, ge = 1),
+    dropout_rate = check_number(dropout_rate, ge = 0, lt = 1),
+    dispersion = check_choice(dispersion, c("gene", "gene-batch", "gene-label")),
+    gene_likelihood = check_choice(gene_likelihood, c("nb", "zinb", "poisson", "normal")),
+    use_observed_lib_size = check_flag(use_observed_lib_size),
+    latent_distribution = check_choice(latent_distribution, c("normal", "ln"))
+  )
+  arguments <- list(batch = batch, labels = labels, assay = assay, layer = layer,
+    features = features, name = name, training = training, seed = seed, keep_model = keep_model,
+    allow_noninteger = allow_noninteger, coldata = coldata, verbose = verbose)
+  run_model("ldvae", object, settings, arguments, call = rlang::current_env())
+}
+
+#' Train scANVI: label cells from those whose type is known
+#'
+#' scANVI is scVI with cell types. Some cells carry a label, the others none; the model learns a latent
+#' space in which both lie, and a classifier on it that gives every cell the probability of each label.
+#' It transfers labels between batches, completes partial annotation and finds labels that do not fit.
+#' One call trains the model and stores the latent space, the predicted labels and their probabilities.
+#'
+#' @details
+#' The counts of cell *n* with the label \eqn{y_n} are modelled as
+#'
+#' * \eqn{y_n \sim \mathrm{Categorical}(1/L, \ldots, 1/L)}: the label, observed in some cells;
+#' * \eqn{u_n \sim N(0, I)}: what varies within a type;
+#' * \eqn{z_n \sim N(\mu(u_n, y_n), \sigma^2(u_n, y_n))}: the cell's state, `n_latent` numbers;
+#' * \eqn{x_{ng} \sim \mathrm{ZINB}(\ell_n \rho_{ng}, \theta_g, \pi_{ng})} with \eqn{\rho_n = f(z_n, \mathrm{batch}_n)}:
+#'   the counts, as in [run_scvi()].
+#'
+#' A classifier \eqn{q(y \mid z)} is trained along with the rest: on the labelled cells by its cross-entropy, weighted by
+#' 50, and through the bound in all cells.
+#'
+#' **Labels.** `NA` is "no label"; where a category such as `"Unknown"` stands for it, say so by `unlabeled`. Levels
+#' of a factor that no cell has are dropped. Each epoch reads labelled cells anew, as many as the settings say.
+#'
+#' **From a trained scVI.** `model` names a trained scVI (or is one): its weights, genes, batches and covariates are
+#' taken over and training is short, by default a third of the epochs and at most 10. The settings are those of that model;
+#' give only those that shall differ.
+#'
+#' The history holds `accuracy`, `f1_score` (mean over the labels), `calibration_error` (mean difference between a
+#' label's stated probability and how often it is right) and `classification_loss` of the labelled cells,
+#' for those trained on and for those held out: `plot_training(object, metric = "accuracy")`.
+#'
+#' @references Xu et al., Molecular Systems Biology 17 (2021), doi:10.15252/msb.20209620.
+#' @param object a Seurat object, a SingleCellExperiment, or a matrix of counts (genes x cells, base
+#' or sparse).
+#' @param labels name of the column of the cell data that holds the cell types; some may be `NA`.
+#' @param unlabeled the label that means "no label", such as `"Unknown"`; `NA` where only missing ones do.
+#' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
+#' `NULL` for one batch.
+#' @param batch,categorical_covariates,continuous_covariates,size_factor names of columns of the cell data, as in
+#' [run_scvi()]. With `model` they are those of that model.
+#' @param categorical_covariates,continuous_covariates names of columns of further covariates to
+#' account for. Continuous ones are used as they are: bring them to a similar scale.
+#' @param size_factor name of a column of positive numbers that scale each cell's expected counts, instead of its
+#' total count; expression is then not a share of the total.
+#' @param model a trained scVI to start from, or the name of one that `object` carries; `NULL` to train from
+#' scratch.
+#' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
+#' `"counts"`. SingleCellExperiment: by default the assay `"counts"`.
+#' @param features the genes to train on: names, or `"all"`. By default the object's own choice
+#' (variable features; `rowSubset()`), unless that leaves cells without a count; else all genes, or
+#' beyond 4,000 the 4,000 with the largest excess of zeros by batch. Genes without any count are left
+#' out, with a message.
+#' @param n_hidden Number of units in each hidden layer (at least 1).
+#' @param n_latent Number of latent dimensions (at least 1).
+#' @param n_layers Number of hidden layers of encoder and decoder (at least 1).
+#' @param dropout_rate Share of the encoder's hidden units dropped in training (at least 0 and
+#' below 1).
+#' @param dispersion Whether the inverse dispersion is one number a gene, a gene and batch, a gene
+#' and label, or differs between cells (one of `"gene"`, `"gene-batch"`, `"gene-label"`,
+#' `"gene-cell"`).
+#' @param gene_likelihood Distribution of the counts; normal is for values that are no counts, such
+#' as normalised ones (one of `"zinb"`, `"nb"`, `"poisson"`, `"normal"`).
+#' @param use_observed_lib_size Take each cell's total count as its library size, rather than infer
+#' it.
+#' @param log_variational Encode log(1 + counts) rather than the counts themselves.
+#' @param batch_representation Whether each batch has weights of its own in the networks, or a
+#' learnt vector that enters them (one of `"one-hot"`, `"embedding"`).
+#' @param encode_covariates Give the covariates to the encoder too, not to the decoder alone.
+#' @param deeply_inject_covariates Give categorical covariates to each hidden layer, not to the
+#' first alone.
+#' @param continuous_in Which hidden layers of the decoder receive the continuous covariates (one
+#' of `"every"`, `"first"`).
+#' @param use_batch_norm Which networks have batch normalisation (one of `"encoder"`, `"decoder"`,
+#' `"both"`, `"none"`).
+#' @param use_layer_norm Which networks have layer normalisation (one of `"encoder"`, `"decoder"`,
+#' `"both"`, `"none"`).
+#' @param var_activation What makes the encoder's variances positive (one of `"exp"`,
+#' `"softplus"`).
+#' @param embedding_dim Length of that vector (at least 1).
+#' @param linear_classifier Tell labels from a linear function of the latent, not by a network.
+#' @param n_samples_per_label Labelled cells of each label that an epoch takes to train the
+#' classifier, drawn anew each time; by default all (at least 1).
+#' @param classification_ratio Weight of the classifier's loss (at least 0).
+#' @param adversarial Train a network that tells the batch of a cell from its latent, and the model
+#' to fool it.
+#' @param for_mapping `TRUE` stands for `encode_covariates = TRUE, n_layers = 2L, use_batch_norm =
+#' "none", use_layer_norm = "both"`, where these are not given themselves: a model that new cells
+#' can be mapped onto later.
+#' @param ... not used; an argument that is not known is an error.
+#' @param name name under which the results are stored.
+#' @param training options of training, made by [training_options()].
+#' @param seed a whole number; the same seed on the same machine and number of threads gives the same
+#' model. R's own random numbers are neither used nor changed.
+#' @param keep_model where the trained model is kept: `"object"`, `"file"` (a folder in
+#' `getOption("latome.models")`, by default below `tools::R_user_dir("latome", "data")`), `"none"`, or
+#' `"auto"`: in the object up to 50 MB of weights, else in a file, with a message.
+#' @param allow_noninteger accept counts that are not whole numbers, such as those corrected for
+#' ambient RNA.
+#' @param coldata for a matrix: a data.frame of the columns named above, rows named by cell.
+#' @param verbose say what is done and show the progress of training?
+#'
+#' @return The object with the results.
+#'
+#' * Seurat: a reduction `name` (key `scanvi_`); columns `predicted.<name>` (a factor) and `predicted.<name>.score` (its
+#'   probability) of the cell data; an assay `prediction.score.<name>` (labels x cells) with all probabilities; the model in
+#'   `Misc(object, "latome")$models[[name]]`; the call in `Command(object)`.
+#' * SingleCellExperiment: `reducedDim(object, "SCANVI")` (the name in upper case), columns of the same names in
+#'   `colData(object)`, `altExp(object, "prediction.score.<name>")`, the model in
+#'   `metadata(object)$latome$models[[name]]`.
+#' * A matrix: the trained model itself, with the latent space in `$latent`, the predictions in `$coldata` and
+#'   the probabilities (labels x cells) in `$probabilities`.
+#'
+#' What was there under these names stays unless this package wrote it: then it is an error, before training. An
+#' interrupt (Ctrl-C) ends training after the current step and keeps the model trained so far, with a
+#' warning.
+#'
+#' @seealso [label_probabilities()], [plot_predictions()]; [normalized_expression()], [differential_expression()]
+#' and what else a model can be asked (see [latome-package]); [get_model()], [plot_training()], [save_model()]
+#'
+#' @export
+#'
+#' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
+#' seu <- SeuratObject::pbmc_small
+#' seu$type <- ifelse(seq_len(ncol(seu)) %% 3 == 0, NA, as.character(seu$letter.idents))
+#' seu <- run_scanvi(seu, labels = "type", batch = "groups",
+#'   training = training_options(max_epochs = 5, threads = 2))
+#' table(seu$predicted.scanvi, seu$letter.idents)
+#' head(seu$predicted.scanvi.score)
+#'
+#' # the same from a trained scVI
+#' seu <- run_scvi(seu, batch = "groups", training = training_options(max_epochs = 5, threads = 2))
+#' seu <- run_scanvi(seu, labels = "type", model = "scvi", training = training_options(max_epochs = 5, threads = 2))
+run_scanvi <- function(object, labels, unlabeled = NA, batch = NULL,
+                       categorical_covariates = NULL, continuous_covariates = NULL,
+                       size_factor = NULL, model = NULL, assay = NULL, layer = NULL,
+                       features = NULL, n_hidden = 128L, n_latent = 10L, n_layers = 1L,
+                       dropout_rate = 0.1, dispersion = "gene", gene_likelihood = "zinb",
+                       use_observed_lib_size = TRUE, log_variational = TRUE,
+                       batch_representation = "one-hot", encode_covariates = FALSE,
+                       deeply_inject_covariates = TRUE, continuous_in = "every",
+                       use_batch_norm = "both", use_layer_norm = "none", var_activation = "exp",
+                       embedding_dim = 5L, linear_classifier = FALSE, n_samples_per_label = NULL,
+                       classification_ratio = 50, adversarial = FALSE, for_mapping = FALSE, ...,
+                       name = "scanvi", training = training_options(), seed = 42L,
+                       keep_model = "auto", allow_noninteger = FALSE, coldata = NULL,
+                       verbose = TRUE) {
+  check_no_dots(..., known = names(formals(run_scanvi)))
+  rlang::check_required(labels)
+  settings <- list(
+    n_hidden = check_whole_number(n_hidden, ge = 1),
+    n_latent = check_whole_number(n_latent, ge = 1),
+    n_layers = check_whole_number(n_layers, ge = 1),
+    dropout_rate = check_number(dropout_rate, ge = 0, lt = 1),
+    dispersion = check_choice(dispersion, c("gene", "gene-batch", "gene-label", "gene-cell")),
+    gene_likelihood = check_choice(gene_likelihood, c("zinb", "nb", "poisson", "normal")),
+    use_observed_lib_size = check_flag(use_observed_lib_size),
+    log_variational = check_flag(log_variational),
+    batch_representation = check_choice(batch_representation, c("one-hot", "embedding")),
+    encode_covariates = check_flag(encode_covariates),
+    deeply_inject_covariates = check_flag(deeply_inject_covariates),
+    continuous_in = check_choice(continuous_in, c("every", "first")),
+    use_batch_norm = check_choice(use_batch_norm, c("encoder", "decoder", "both", "none")),
+    use_layer_norm = check_choice(use_layer_norm, c("encoder", "decoder", "both", "none")),
+    var_activation = check_choice(var_activation, c("exp", "softplus")),
+    embedding_dim = check_whole_number(embedding_dim, ge = 1),
+    linear_classifier = check_flag(linear_classifier),
+    n_samples_per_label = check_whole_number(n_samples_per_label, ge = 1, null = TRUE),
+    classification_ratio = check_number(classification_ratio, ge = 0),
+    adversarial = check_flag(adversarial)
+  )
+  settings <- use_preset(for_mapping, settings,
+    list(encode_covariates = TRUE, n_layers = 2L, use_batch_norm = "none", use_layer_norm = "both"),
+    names(match.call()))
+  arguments <- list(labels = labels, unlabeled = unlabeled, batch = batch,
+    categorical_covariates = categorical_covariates,
+    continuous_covariates = continuous_covariates, size_factor = size_factor, model = model,
+    assay = assay, layer = layer, features = features, name = name, training = training,
+    seed = seed, keep_model = keep_model, allow_noninteger = allow_noninteger, coldata = coldata,
+    verbose = verbose)
+  arguments$given <- names(match.call())
+  run_model("scanvi", object, settings, arguments, call = rlang::current_env())
+}
+
+#' Train AutoZI: which genes have more zeros than counting explains
+#'
+#' AutoZI is scVI that decides for each gene whether its counts are zero-inflated: whether there are more zeros than a
+#' negative binomial of the same mean and dispersion has, as when transcripts are missed altogether, or whether counting
+#' explains them. One call trains the model, stores the latent space and writes the decision into the data of the
+#' genes.
+#'
+#' @details
+#' The counts of cell *n* and gene *g* are modelled as in [run_scvi()], but for
+#'
+#' * \eqn{\delta_g \sim \mathrm{Beta}(a, b)}: near 1 for a gene without zero inflation, near 0 for one with it;
+#' * \eqn{x_{ng} \sim \delta_g \mathrm{NB}(\mu_{ng}, \theta_g) +
+#'   (1 - \delta_g) \mathrm{ZINB}(\mu_{ng}, \theta_g, \pi_{ng})}: the counts, with a share \eqn{\pi_{ng}} of extra zeros of at least `minimal_dropout`.
+#'
+#' The prior, by default Beta(0.5, 0.5), leans to either end. Training gives each gene a posterior
+#' Beta(\eqn{\alpha_g}, \eqn{\beta_g}); a gene is called zero-inflated where
+#' \eqn{P(\delta_g < 0.5) > 0.5}. With `zero_inflation = "gene-batch"` or `"gene-label"` the decision is one for each gene
+#' and batch or label, which needs enough cells of each. Genes with hardly any counts tell little: their posterior stays
+#' close to where it began, and their probability near 0.5.
+#'
+#' `alpha_prior = NULL` or `beta_prior = NULL` has that parameter of the prior learnt from all genes.
+#'
+#' The loss is that of all cells together and not a mean over cells, so that the posterior of the genes is weighed as it
+#' should; the history gives it by cell. Both training and its early stopping need no other options for that.
+#'
+#' @references Clivio et al., bioRxiv (2019), doi:10.1101/794875.
+#' @param object a Seurat object, a SingleCellExperiment, or a matrix of counts (genes x cells, base
+#' or sparse).
+#' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
+#' `NULL` for one batch.
+#' @param labels name of the column of cell labels, for `zero_inflation = "gene-label"` or
+#' `dispersion = "gene-label"`, where no cell may be without one.
+#' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
+#' `"counts"`. SingleCellExperiment: by default the assay `"counts"`.
+#' @param features the genes to train on: names, or `"all"`. By default the object's own choice
+#' (variable features; `rowSubset()`), unless that leaves cells without a count; else all genes, or
+#' beyond 4,000 the 4,000 with the largest excess of zeros by batch. Genes without any count are left
+#' out, with a message.
+#' @param n_hidden Number of units in each hidden layer (at least 1).
+#' @param n_latent Number of latent dimensions (at least 1).
+#' @param n_layers Number of hidden layers of encoder and decoder (at least 1).
+#' @param dropout_rate Share of the encoder's hidden units dropped in training (at least 0 and
+#' below 1).
+#' @param dispersion Whether the inverse dispersion is one number a gene, a gene and batch, a gene
+#' and label, or differs between cells (one of `"gene"`, `"gene-batch"`, `"gene-label"`,
+#' `"gene-cell"`).
+#' @param use_observed_lib_size Take each cell's total count as its library size, rather than infer
+#' it.
+#' @param latent_distribution Whether the latent is normal or logistic-normal (shares that sum to
+#' 1) (one of `"normal"`, `"ln"`).
+#' @param zero_inflation Whether zero inflation is decided for each gene, each gene and batch, or
+#' each gene and label (one of `"gene"`, `"gene-batch"`, `"gene-label"`).
+#' @param alpha_prior First parameter of the prior Beta distribution of delta; none: it is learnt
+#' (above 0 and below 1).
+#' @param beta_prior Second parameter of the prior Beta distribution of delta; none: it is learnt
+#' (above 0 and below 1).
+#' @param minimal_dropout Smallest probability of zero inflation where there is any: far from none
+#' at all (at least 0 and below 1).
+#' @param ... not used; an argument that is not known is an error.
+#' @param name name under which the results are stored.
+#' @param training options of training, made by [training_options()].
+#' @param seed a whole number; the same seed on the same machine and number of threads gives the same
+#' model. R's own random numbers are neither used nor changed.
+#' @param keep_model where the trained model is kept: `"object"`, `"file"` (a folder in
+#' `getOption("latome.models")`, by default below `tools::R_user_dir("latome", "data")`), `"none"`, or
+#' `"auto"`: in the object up to 50 MB of weights, else in a file, with a message.
+#' @param allow_noninteger accept counts that are not whole numbers, such as those corrected for
+#' ambient RNA.
+#' @param coldata for a matrix: a data.frame of the columns named above, rows named by cell.
+#' @param verbose say what is done and show the progress of training?
+#'
+#' @return The object with the results.
+#'
+#' * Seurat: a reduction `name` (key `autozi_`); columns `<name>.prob_zi` (the probability that the gene is zero-inflated)
+#'   and `<name>.zero_inflated` (the decision) of the data of the genes, `object[["RNA"]][[]]`; the model in
+#'   `Misc(object, "latome")$models[[name]]`; the call in `Command(object)`.
+#' * SingleCellExperiment: `reducedDim(object, "AUTOZI")` (the name in upper case), columns of the same names in
+#'   `rowData(object)`, the model in `metadata(object)$latome$models[[name]]`.
+#' * A matrix: the trained model itself, with the latent space in `$latent` and the columns in `$rowdata`.
+#'
+#' Decisions by batch or label have a pair of columns each, with its name at the end. Genes that the model was not trained
+#' on are `NA`.
+#'
+#' An interrupt (Ctrl-C) ends training after the current step and keeps the model trained so far, with
+#' a warning.
+#'
+#' @seealso [zero_inflation()]; [normalized_expression()], [differential_expression()] and what else
+#' a model can be asked (see [latome-package]); [get_model()], [plot_training()], [save_model()]
+#'
+#' @export
+#'
+#' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
+#' seu <- run_autozi(SeuratObject::pbmc_small, batch = "groups",
+#'   training = training_options(max_epochs = 5, threads = 2))
+#' head(zero_inflation(seu))
+run_autozi <- function(object, batch = NULL, labels = NULL, assay = NULL, layer = NULL,
+                       features = NULL, n_hidden = 128L, n_latent = 10L, n_layers = 1L,
+                       dropout_rate = 0.1, dispersion = "gene", use_observed_lib_size = TRUE,
+                       latent_distribution = "normal", zero_inflation = "gene", alpha_prior = 0.5,
+                       beta_prior = 0.5, minimal_dropout = 0.01, ..., name = "autozi",
+                       training = training_options(), seed = 42L, keep_model = "auto",
+                       allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
+  check_no_dots(..., known = names(formals(run_autozi)))
+  settings <- list(
+    n_hidden = check_whole_number(n_hidden, ge = 1),
+    n_latent = check_whole_number(n_latent, ge = 1),
+    n_layers = check_whole_number(n_layers, ge = 1),
+    dropout_rate = check_number(dropout_rate, ge = 0, lt = 1),
+    dispersion = check_choice(dispersion, c("gene", "gene-batch", "gene-label", "gene-cell")),
+    use_observed_lib_size = check_flag(use_observed_lib_size),
+    latent_distribution = check_choice(latent_distribution, c("normal", "ln")),
+    zero_inflation = check_choice(zero_inflation, c("gene", "gene-batch", "gene-label")),
+    alpha_prior = check_number(alpha_prior, gt = 0, lt = 1, null = TRUE),
+    beta_prior = check_number(beta_prior, gt = 0, lt = 1, null = TRUE),
+    minimal_dropout = check_number(minimal_dropout, ge = 0, lt = 1)
+  )
+  arguments <- list(batch = batch, labels = labels, assay = assay, layer = layer,
+    features = features, name = name, training = training, seed = seed, keep_model = keep_model,
+    allow_noninteger = allow_noninteger, coldata = coldata, verbose = verbose)
+  run_model("autozi", object, settings, arguments, call = rlang::current_env())
+}
+
+#' Find doublets with Solo
+#'
+#' Solo tells droplets that hold two cells from those that hold one. It simulates doublets by adding up the counts
+#' of random pairs of cells, places all in the latent space of an scVI, and trains a classifier there; what
+#' the classifier calls a doublet among the observed cells looks like two cells added up. Two cells meet in one droplet
+#' only within a batch (a lane), so each batch has a run of its own, on one scVI for all of them.
+#'
+#' @details
+#' With \eqn{x_i, x_j} the counts of two random cells of a batch of \eqn{N},
+#'
+#' * \eqn{\tilde x = x_i + x_j}, `doublet_ratio` times \eqn{N} of them, are the simulated doublets;
+#' * \eqn{h = (\mathrm{E}\, q(z \mid x), \log \ell)}: mean of the latent and log library size of a cell, under scVI;
+#' * \eqn{p(\mathrm{doublet} \mid h)}: a neural network, trained to tell observed from simulated cells by its
+#'   cross-entropy. It stops early, before it learns by heart which cells were observed.
+#'
+#' A cell is called a doublet where \eqn{p > 0.5}. Doublets of two cells of one type look like one large cell and
+#' are hard to find by this method as by any other. The number of true doublets is not known to the model: compare the
+#' share that it calls with what the loading of the lane lets you expect, and look at [plot_doublets()].
+#'
+#' Without `model` an scVI is trained first, on all cells, with `batch` and the covariates. It is not stored; to keep
+#' it, train it with [run_scvi()] and give its name. Do not give a model whose counts were filtered by doublet calls.
+#'
+#' @references Bernstein et al., Cell Systems 11 (2020), doi:10.1016/j.cels.2020.05.010.
+#' @param object a Seurat object, a SingleCellExperiment, or a matrix of counts (genes x cells, base
+#' or sparse).
+#' @param batch name of the column of the cell data that holds the lane or other unit in which doublets arise; by default
+#' that of `model`, else all cells are one batch.
+#' @param model a trained scVI of these cells, or the name of one that `object` carries; `NULL` to train one first.
+#' @param doublet_ratio simulated doublets for each cell (above 0).
+#' @param categorical_covariates,continuous_covariates names of columns of covariates of the scVI that is trained first.
+#' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
+#' `"counts"`. SingleCellExperiment: by default the assay `"counts"`.
+#' @param features the genes of the scVI that is trained first, see [run_scvi()].
+#' @param n_hidden Number of units in each hidden layer of the classifier (at least 1).
+#' @param n_layers Number of its hidden layers (at least 1).
+#' @param dropout_rate Share of its hidden units dropped in training (at least 0 and below 1).
+#' @param ... not used; an argument that is not known is an error.
+#' @param name name under which the results are stored.
+#' @param training options of training of the classifiers, made by [training_options()].
+#' @param model_training options of training of the scVI that is trained first.
+#' @param seed a whole number; the same seed on the same machine and number of threads gives the same
+#' model. R's own random numbers are neither used nor changed.
+#' @param keep_model whether the classifiers are kept: `"none"` for not, else with the results.
+#' @param allow_noninteger accept counts that are not whole numbers, such as those corrected for
+#' ambient RNA.
+#' @param coldata for a matrix: a data.frame of the columns named above, rows named by cell.
+#' @param verbose say what is done and show the progress of training?
+#'
+#' @return The object with the results.
+#'
+#' * Seurat: columns `<name>.class` (a factor, "singlet" or "doublet") and `<name>.score` (the probability of a
+#'   doublet) of the cell data; the scores of simulated doublets, which [plot_doublets()] draws and
+#'   [get_doublets()] returns, in `Misc(object, "latome")$doublets[[name]]`.
+#' * SingleCellExperiment: the columns in `colData(object)`, the rest in `metadata(object)$latome$doublets[[name]]`.
+#' * A matrix: what [get_doublets()] returns.
+#'
+#' @seealso [plot_doublets()], [get_doublets()], [run_scvi()]
+#'
+#' @export
+#'
+#' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
+#' short <- training_options(max_epochs = 5, threads = 2)
+#' seu <- run_solo(SeuratObject::pbmc_small, batch = "groups", training = short, model_training = short)
+#' table(seu$groups, seu$solo.class)
+#' get_doublets(seu)
+run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
+                     categorical_covariates = NULL, continuous_covariates = NULL, assay = NULL,
+                     layer = NULL, features = NULL, n_hidden = 128L, n_layers = 1L,
+                     dropout_rate = 0.1, ..., name = "solo",
+                     training = training_options(max_epochs = 400L,
+                     early_stopping_patience = 30L), model_training = training_options(),
+                     seed = 42L, keep_model = "auto", allow_noninteger = FALSE, coldata = NULL,
+                     verbose = TRUE) {
+  check_no_dots(..., known = names(formals(run_solo)))
+  settings <- list(
+    n_hidden = check_whole_number(n_hidden, ge = 1),
+    n_layers = check_whole_number(n_layers, ge = 1),
+    dropout_rate = check_number(dropout_rate, ge = 0, lt = 1)
+  )
+  arguments <- list(batch = batch, model = model, doublet_ratio = doublet_ratio,
+    categorical_covariates = categorical_covariates,
+    continuous_covariates = continuous_covariates, assay = assay, layer = layer,
+    features = features, name = name, training = training, model_training = model_training,
+    seed = seed, keep_model = keep_model, allow_noninteger = allow_noninteger, coldata = coldata,
+    verbose = verbose)
+  arguments$given <- names(match.call())
+  run_model("solo", object, settings, arguments, call = rlang::current_env())
+}
+
+#' Assign cells to types by their marker genes with CellAssign
+#'
+#' CellAssign gives each cell the probability of each of a set of types, from nothing but a list of the genes that mark
+#' each type. A marker is higher in its type than elsewhere; by how much, and how common each type is, are learnt from
+#' the cells. No reference and no clusters are needed.
+#'
+#' @details
+#' The counts of cell *n* of the type \eqn{t_n} are modelled as
+#'
+#' * \eqn{t_n \sim \mathrm{Categorical}(\pi)} with \eqn{\pi \sim \mathrm{Dirichlet}(0.01)}: the type;
+#' * \eqn{\log \mu_{ng} = \log s_n + b_g + \beta_g D_n + \delta_{g t_n}}, the last only where *g* is a marker of the
+#'   type, with \eqn{\delta > \log 2} and \eqn{\log \delta \sim N(m, v)}: the expected count, with the cell's size
+#'   factor \eqn{s_n} and its batch and covariates \eqn{D_n};
+#' * \eqn{x_{ng} \sim \mathrm{NB}(\mu_{ng}, \phi(\mu_{ng}))}: the counts of the marker genes, with an inverse
+#'   dispersion \eqn{\phi} that is a smooth function of the mean.
+#'
+#' Types are summed over: training is expectation maximisation on minibatches of cells. The stored probability is
+#' \eqn{p(t_n \mid x_n)}.
+#'
+#' **Markers** are a named list of gene names (`list(B = c("CD79A", "MS4A1"), T = c("CD3D", "CD3E"))`), or a matrix or
+#' data.frame of 0 and 1 with genes in rows and types in columns. One type may be without markers: it
+#' takes the cells that fit no other. Genes that are not in the data are left out, with a warning; a type that loses all
+#' its markers so is an error.
+#'
+#' **Size factors** are by default the total counts over *all* genes of the object, divided by their mean: give the object
+#' with all its genes, not with the markers alone.
+#'
+#' @references Zhang et al., Nature Methods 16 (2019), doi:10.1038/s41592-019-0529-1.
+#' @param object a Seurat object, a SingleCellExperiment, or a matrix of counts (genes x cells, base
+#' or sparse).
+#' @param markers the marker genes of each type: a named list of gene names, or a matrix or data.frame of 0 and
+#' 1 (genes x types, both named).
+#' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
+#' `NULL` for one batch.
+#' @param batch,categorical_covariates,continuous_covariates names of columns of the cell data that hold the batch and
+#' further covariates whose effect on each gene is accounted for. Continuous ones are used as they are: bring them to a
+#' similar scale.
+#' @param categorical_covariates,continuous_covariates names of columns of further covariates to
+#' account for. Continuous ones are used as they are: bring them to a similar scale.
+#' @param size_factor name of a column of positive numbers, by which each cell's expected counts are scaled; by
+#' default the total counts over all genes.
+#' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
+#' `"counts"`. SingleCellExperiment: by default the assay `"counts"`.
+#' @param min_delta Smallest rise of a marker in its type, as a natural logarithm of the ratio of
+#' means (above 0).
+#' @param dirichlet_concentration Concentration of the prior of the types' shares; small: some
+#' types may be absent (above 0).
+#' @param random_baseline Begin with random base levels of the genes, rather than with their
+#' standardised mean counts.
+#' @param ... not used; an argument that is not known is an error.
+#' @param name name under which the results are stored.
+#' @param training options of training, made by [training_options()].
+#' @param seed a whole number; the same seed on the same machine and number of threads gives the same
+#' model. R's own random numbers are neither used nor changed.
+#' @param keep_model where the trained model is kept: `"object"`, `"file"` (a folder in
+#' `getOption("latome.models")`, by default below `tools::R_user_dir("latome", "data")`), `"none"`, or
+#' `"auto"`: in the object up to 50 MB of weights, else in a file, with a message.
+#' @param allow_noninteger accept counts that are not whole numbers, such as those corrected for
+#' ambient RNA.
+#' @param coldata for a matrix: a data.frame of the columns named above, rows named by cell.
+#' @param verbose say what is done and show the progress of training?
+#'
+#' @return The object with the results.
+#'
+#' * Seurat: columns `<name>.label` (a factor) and `<name>.score` (its probability) of the cell data; an assay
+#'   `prediction.score.<name>` (types x cells) with all probabilities; the model in
+#'   `Misc(object, "latome")$models[[name]]`; the call in `Command(object)`.
+#' * SingleCellExperiment: columns of the same names in `colData(object)`,
+#'   `altExp(object, "prediction.score.<name>")`, the model in `metadata(object)$latome$models[[name]]`.
+#' * A matrix: the trained model itself, with the labels in `$coldata` and the probabilities (types x cells) in
+#'   `$probabilities`.
+#'
+#' An interrupt (Ctrl-C) ends training after the current step and keeps the model trained so far, with
+#' a warning.
+#'
+#' @seealso [label_probabilities()], [plot_predictions()], [get_model()], [plot_training()], [save_model()]
+#'
+#' @export
+#'
+#' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
+#' markers <- list(B = c("MS4A1", "CD79A", "CD79B"), T = c("CD3D", "CD3E", "IL7R"), Monocyte = c("LYZ", "CST3", "S100A9"))
+#' seu <- run_cellassign(SeuratObject::pbmc_small, markers,
+#'   training = training_options(max_epochs = 50, lr = 0.03, threads = 2))
+#' table(seu$cellassign.label)
+#' head(label_probabilities(seu, "cellassign"), 3)
+run_cellassign <- function(object, markers, batch = NULL, categorical_covariates = NULL,
+                           continuous_covariates = NULL, size_factor = NULL, assay = NULL,
+                           layer = NULL, min_delta = 2, dirichlet_concentration = 0.01,
+                           random_baseline = TRUE, ..., name = "cellassign",
+                           training = training_options(max_epochs = 400L, lr = 0.003,
+                           batch_size = 1024L, weight_decay = 1e-10,
+                           early_stopping_patience = 15L), seed = 42L, keep_model = "auto",
+                           allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
+  check_no_dots(..., known = names(formals(run_cellassign)))
+  rlang::check_required(markers)
+  settings <- list(
+    min_delta = check_number(min_delta, gt = 0),
+    dirichlet_concentration = check_number(dirichlet_concentration, gt = 0),
+    random_baseline = check_flag(random_baseline)
+  )
+  arguments <- list(markers = markers, batch = batch,
+    categorical_covariates = categorical_covariates,
+    continuous_covariates = continuous_covariates, size_factor = size_factor, assay = assay,
+    layer = layer, name = name, training = training, seed = seed, keep_model = keep_model,
+    allow_noninteger = allow_noninteger, coldata = coldata, verbose = verbose)
+  run_model("cellassign", object, settings, arguments, call = rlang::current_env())
 }
 
 #' Options of training
@@ -167,7 +779,6 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #'
 #' `"fast"` stands for `max_steps = 7000L, n_steps_kl_warmup = 700L, n_epochs_kl_warmup = NULL,
 #' lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE`.
-#'
 #' @param max_epochs Passes over the cells; by default 400, fewer beyond 20,000 cells (at least 1).
 #' @param max_steps Steps after which training ends, even within an epoch; given alone, it takes
 #' the place of max_epochs (at least 1).
@@ -227,8 +838,11 @@ run_scvi <- function(object, batch = NULL, labels = NULL, categorical_covariates
 #' @param threads Processor threads; by default one for each physical core (at least 1).
 #' @param preset A set of options under one name, `"fast"`, or `NULL`; it holds where an option is
 #' not given itself. See details.
+#'
 #' @return A list of class `latome_training`, for the argument `training` of the `run_*()` functions.
+#'
 #' @export
+#'
 #' @examples
 #' training_options(max_epochs = 100, early_stopping = FALSE)
 #' training_options(preset = "fast")

@@ -36,16 +36,47 @@ get_cells.SummarizedExperiment <- function(object, assay = NULL, layer = NULL, c
 
 #' @export
 #' @noRd
-put_latent.SingleCellExperiment <- function(object, latent, name, assay) {
+put_latent.SingleCellExperiment <- function(object, latent, name, assay, loadings = NULL) {
   if (!is.null(colnames(object))) {
     latent <- latent[colnames(object), , drop = FALSE]
   } else {
     rownames(latent) <- NULL                   # cells without names stay so
   }
   colnames(latent) <- paste0(toupper(name), "_", seq_len(ncol(latent)))
+  if (!is.null(loadings)) {
+    colnames(loadings) <- colnames(latent)
+    attr(latent, "rotation") <- loadings                   # where runPCA() of scater puts them
+  }
   SingleCellExperiment::reducedDim(object, toupper(name)) <- latent
   object
 }
+
+#' @export
+#' @noRd
+put_coldata.SingleCellExperiment <- function(object, columns) {
+  cells <- colnames(object) %||% as.character(seq_len(ncol(object)))
+  for (name in names(columns)) {
+    SummarizedExperiment::colData(object)[[name]] <- columns[match(cells, rownames(columns)), name]
+  }
+  object
+}
+
+#' @export
+#' @noRd
+put_rowdata.SingleCellExperiment <- function(object, columns, assay) {
+  for (name in names(columns)) {
+    SummarizedExperiment::rowData(object)[[name]] <- columns[match(rownames(object), rownames(columns)), name]
+  }
+  object
+}
+
+#' @export
+#' @noRd
+coldata_names.SingleCellExperiment <- function(object) names(SummarizedExperiment::colData(object))
+
+#' @export
+#' @noRd
+rowdata_names.SingleCellExperiment <- function(object, assay = NULL) names(SummarizedExperiment::rowData(object))
 
 #' @export
 #' @noRd
@@ -58,8 +89,10 @@ get_kept.SingleCellExperiment <- function(object, call = rlang::caller_env()) {
     found <- found[!duplicated(found)]
     if (length(found)) stats::setNames(found, make.unique(as.character(names(found))))
   }
+  ours <- function(what) unique(unlist(lapply(held, `[[`, what)))
   Filter(Negate(is.null), list(
-    models = together("models"), de = together("de"), written = unique(unlist(lapply(held, `[[`, "written")))
+    models = together("models"), de = together("de"), doublets = together("doublets"), written = ours("written"),
+    columns = ours("columns"), features = ours("features")
   ))
 }
 

@@ -23,15 +23,40 @@ get_cells.Seurat <- function(object, assay = NULL, layer = NULL, coldata = NULL,
 
 #' @export
 #' @noRd
-put_latent.Seurat <- function(object, latent, name, assay) {
+put_latent.Seurat <- function(object, latent, name, assay, loadings = NULL) {
   latent <- latent[colnames(object), , drop = FALSE]
   object@reductions[[name]] <- NULL            # replacing one by another of other size makes Seurat 5 warn
   key <- free_key(object, name)
   colnames(latent) <- paste0(key, seq_len(ncol(latent)))
+  if (is.null(loadings)) loadings <- methods::new("matrix") else colnames(loadings) <- colnames(latent)
   object[[name]] <- SeuratObject::CreateDimReducObject(
-    embeddings = latent, stdev = unname(apply(latent, 2, stats::sd)), key = key, assay = assay
+    embeddings = latent, loadings = loadings, stdev = unname(apply(latent, 2, stats::sd)), key = key, assay = assay
   )
   object
+}
+
+#' @export
+#' @noRd
+put_coldata.Seurat <- function(object, columns) {
+  SeuratObject::AddMetaData(object, match_rows(columns, colnames(object)))
+}
+
+#' @export
+#' @noRd
+put_rowdata.Seurat <- function(object, columns, assay) {
+  held <- object[[assay]]
+  object@assays[[assay]] <- SeuratObject::AddMetaData(held, match_rows(columns, rownames(held)))
+  object
+}
+
+#' @export
+#' @noRd
+coldata_names.Seurat <- function(object) colnames(object[[]])
+
+#' @export
+#' @noRd
+rowdata_names.Seurat <- function(object, assay = NULL) {
+  colnames(object[[assay %||% SeuratObject::DefaultAssay(object)]][[]])
 }
 
 #' A key that no assay or reduction has: where two clash, Seurat draws one at random.

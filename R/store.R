@@ -161,17 +161,6 @@ store_coldata <- function(data, store, call) {
   coldata
 }
 
-#' Train a model on a store; what run_model() does with an object.
-#' @return the model
-#' @noRd
-run_stored <- function(kind, object, settings, arguments, call) {
-  ready <- store_to_train(object, arguments, call)
-  trained <- train(kind, ready$data, settings, arguments, call)
-  fit <- new_model(trained, source = ready$source)
-  fit$latent <- name_latent(trained$latent, ready$cells)
-  keep_weights(fit, arguments$name, arguments$keep_model, arguments$verbose, call)
-}
-
 #' What cells_to_train() is for an object.
 #' @noRd
 store_to_train <- function(object, arguments, call, groups = NULL) {
@@ -185,10 +174,11 @@ store_to_train <- function(object, arguments, call, groups = NULL) {
   store <- opened$store
   coldata <- store_coldata(opened$data, store, call)
   code_columns(coldata, arguments$roles, call = call)
+  check_unlabeled_there(coldata, arguments$roles, call)
   code_groups(coldata, groups, call)
-  genes <- store_genes(opened, arguments, call)
+  genes <- settled_genes(arguments, store$genes, call) %||% store_genes(opened, arguments, call)
   data <- request("part_of_store", opened$data, as_python_strings(genes), keep = "data", call = call)$data
-  list(data = data, cells = store$cells, source = arguments["allow_noninteger"])
+  list(data = data, cells = store$cells, genes = genes, coldata = coldata, source = arguments["allow_noninteger"])
 }
 
 #' The genes to train on; see choose_genes().
@@ -217,7 +207,7 @@ open_stored_query <- function(x, fit, cells, call) {
   store <- opened$store
   check_genes_there(fit, store$genes, call)
   places <- if (is.null(cells)) seq_along(store$cells) else match_cells(cells, store$cells, "cells", call)
-  data <- request("part_of_store", opened$data, as_python_strings(fit$genes), if (!is.null(cells)) as_numpy(places),
+  data <- request("part_of_store", opened$data, as_python_strings(genes_to_ask(fit, store$genes)), if (!is.null(cells)) as_numpy(places),
     keep = "data", call = call)$data
   coldata <- store_coldata(opened$data, store, call)[places, , drop = FALSE]
   rownames(coldata) <- store$cells[places]

@@ -11,37 +11,74 @@ run_model <- function(kind, object, settings, arguments, call = rlang::caller_en
   arguments <- check_run(arguments, call)
   # a normal likelihood is for values that are no counts
   arguments$allow_noninteger <- arguments$allow_noninteger || identical(settings$gene_likelihood, "normal")
-  if (is_store(object)) {
-    return(run_stored(kind, object, settings, arguments, call))
+  check_places(object, kind, arguments$name, call)
+  if (kind == "solo") {
+    return(find_doublets(object, settings, arguments, call))
   }
-  check_place(object, arguments$name, call)
-  ready <- cells_to_train(object, arguments, call)
+  if (kind == "cellassign") {
+    return(assign_cells(object, settings, arguments, call))
+  }
+  if (!is.null(arguments$model)) {
+    settings <- settings[intersect(names(settings), arguments$given)]
+    arguments <- stand_on(find_parent(object, arguments$model, call), object, arguments, call)
+  }
+  ready <- ready_to_train(object, arguments, call)
   trained <- train(kind, ready$data, settings, arguments, call)
-  latent <- name_latent(trained$latent, ready$cells)
   fit <- new_model(trained, source = ready$source)
-  store(object, fit, latent, paste0("run_", kind), c(arguments, settings), call)
+  results <- results_of(fit, trained$latent, ready, arguments$name, call)
+  store(object, fit, results, paste0("run_", kind), c(arguments, settings), call)
+}
+
+#' What a model gives of the cells it was trained on; see results.R.
+#' @noRd
+results_of <- function(fit, latent, ready, name, call) {
+  results <- if (!is.null(latent)) list(latent = name_latent(latent, ready$cells))
+  more <- after_training(fit$kind)
+  if (is.null(more)) {
+    return(results)
+  }
+  asked <- list(fit = fit, weights = fit$weights, data = ready$data, cells = ready$cells)
+  c(results, more(asked, name, call))
+}
+
+#' @noRd
+ready_to_train <- function(object, arguments, call) {
+  make <- if (is_store(object)) store_to_train else cells_to_train
+  make(object, arguments, call)
 }
 
 #' The cells of an object as the engine takes them.
 #'
 #' @param arguments as check_run() returns them
 #' @param groups names of columns of groups to take along
-#' @return list: data (an AnnData in Python), cells (names), source (where the counts were)
+#' @return list: data (an AnnData in Python), cells and genes (names), coldata, source (where the counts were)
 #' @noRd
 cells_to_train <- function(object, arguments, call, groups = NULL) {
   cells <- read_cells(object, arguments, call)
   check_enough_cells(cells, call)
   columns <- code_columns(cells$coldata, arguments$roles, call = call)
+  check_unlabeled_there(cells$coldata, arguments$roles, call)
   engine(call)
   batch <- if (!is.null(arguments$roles$batch)) columns[[arguments$roles$batch]]
-  genes <- choose_genes(cells, arguments$features, batch, arguments$verbose, call)
+  genes <- settled_genes(arguments, rownames(cells$counts), call) %||%
+    choose_genes(cells, arguments$features, batch, arguments$verbose, call)
   check_empty_cells(cells, genes, call)
 
   along <- code_groups(cells$coldata, setdiff(groups, names(columns)), call)
   list(
     data = to_anndata(take_genes(cells$counts, genes), c(columns, along), call), cells = colnames(cells$counts),
-    source = c(cells[c("assay", "layer")], arguments["allow_noninteger"])
+    genes = genes, coldata = cells$coldata, source = c(cells[c("assay", "layer")], arguments["allow_noninteger"])
   )
+}
+
+#' The genes where there is nothing to choose: those of the model that is started from, or all; else NULL.
+#' @noRd
+settled_genes <- function(arguments, there, call) {
+  if (isTRUE(arguments$whole)) {
+    return(there)
+  }
+  if (!is.null(arguments$parent)) check_genes_there(arguments$parent, there, call)
+  arguments$parent$genes
 }
 
 check_run <- function(arguments, call) {
@@ -56,23 +93,12 @@ check_run <- function(arguments, call) {
   a$roles <- list(
     batch = check_names(a$batch, 1L, "batch", call),
     labels = check_names(a$labels, 1L, "labels", call),
+    unlabeled = check_unlabeled(a$unlabeled, call),
     categorical = check_names(a$categorical_covariates, Inf, "categorical_covariates", call),
     continuous = check_names(a$continuous_covariates, Inf, "continuous_covariates", call),
     size_factor = check_names(a$size_factor, 1L, "size_factor", call)
   )
   a
-}
-
-#' Results may replace results of the same name, never somebody else's reduction.
-#' @noRd
-check_place <- function(object, name, call) {
-  if (is_taken(object, name) && !name %in% names(get_models(object, call))) {
-    abort_latome(
-      paste0("The results would be stored as ", latent_place(object, name), ", and the name is taken by ",
-        "something that belongs to no model of latome in the object."),
-      "Choose another `name`, or remove it first.", field = "name", call = call
-    )
-  }
 }
 
 #' @method print latome_training
@@ -87,16 +113,28 @@ print.latome_training <- function(x, ...) {
 #' @noRd
 as_python_roles <- function(roles) {
   list(batch = roles$batch, labels = roles$labels, categorical = as.list(roles$categorical),
-    continuous = as.list(roles$continuous), size_factor = roles$size_factor)
+    continuous = as.list(roles$continuous), size_factor = roles$size_factor, unlabeled = roles$unlabeled)
+}
+
+#' A trained model of a kind, on whatever it stands on.
+#' @noRd
+train <- function(kind, data, settings, arguments, call) {
+  parent <- arguments$parent
+  started <- request("start", data, kind, as_python_dict(settings), as_python_roles(arguments$roles), NULL,
+    as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger,
+    parent = if (!is.null(parent)) list(document = parent$document, weights = model_weights(parent, call)),
+    keep = "trainer", call = call)
+  drive(started, "finish", arguments$verbose, call)
 }
 
 #' R drives: the engine trains for a twentieth of a second a call and never calls back.
+#'
+#' @param started reply of a request that starts training
+#' @param finish name of the request that ends it
+#' @return reply of that request
 #' @noRd
-train <- function(kind, data, settings, arguments, call) {
-  started <- request("start", data, kind, as_python_dict(settings), as_python_roles(arguments$roles), NULL,
-    as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger,
-    keep = "trainer", call = call)
-  show <- progress(started, arguments$verbose)
+drive <- function(started, finish, verbose, call) {
+  show <- progress(started, verbose)
   state <- tryCatch({
     repeat {
       state <- request("advance", started$trainer, 0.05, call = call)
@@ -105,7 +143,7 @@ train <- function(kind, data, settings, arguments, call) {
     }
     state
   }, interrupt = function(condition) list(state = "interrupted"))
-  trained <- request("finish", started$trainer, call = call)
+  trained <- request(finish, started$trainer, call = call)
   show(NULL)
   if (state$state == "interrupted") {
     warn_latome(
@@ -140,7 +178,7 @@ progress_bar <- function(started) {
       return(cli::cli_progress_done(id = bar))
     }
     step <- min(state$step, started$n_steps)
-    cli::cli_progress_update(id = bar, set = step, extra = list(text = progress_text(state)))
+    cli::cli_progress_update(id = bar, set = step, extra = list(text = progress_text(state, started$loss)))
   }
 }
 
@@ -155,29 +193,36 @@ progress_lines <- function(started) {
     due <- state$epoch %/% every > last$said %/% every
     ended <- state$state != "running" && state$epoch > last$said
     if (state$epoch > 0 && (due || ended)) {
-      inform_latome(progress_text(state))
+      inform_latome(progress_text(state, started$loss))
       assign("said", state$epoch, envir = last)
     }
   }
 }
 
 headline <- function(started) {
-  paste(
-    started$title, paste(count_of(started$n_cells, "cell"), "x", count_of(started$n_genes, "gene")),
-    count_of(started$n_batch, "batch", "batches"),
-    paste0(started$device, ", ", count_of(started$threads, "thread")),
-    sep = " | "
-  )
+  paste(c(
+    started$title,
+    paste(c(count_of(started$n_cells, "cell"), if (is_number(started$n_genes)) count_of(started$n_genes, "gene")),
+      collapse = " x "),
+    if (is_number(started$n_simulated)) count_of(started$n_simulated, "simulated doublet"),
+    if (is_number(started$n_batch)) count_of(started$n_batch, "batch", "batches"),
+    paste0(started$device, ", ", count_of(started$threads, "thread"))
+  ), collapse = " | ")
 }
 
-progress_text <- function(state) {
+progress_text <- function(state, loss = "elbo") {
   paste(c(
     paste0("epoch ", state$epoch, "/", state$n_epochs),
-    if (is_number(state$elbo)) paste("elbo", one_decimal(state$elbo)),
-    if (is_number(state$elbo_validation)) paste("validation", one_decimal(state$elbo_validation)),
+    if (is_number(state$elbo)) paste(loss, loss_text(state$elbo)),
+    if (is_number(state$elbo_validation)) paste("validation", loss_text(state$elbo_validation)),
+    if (is_number(state$accuracy)) paste("accuracy", format(round(state$accuracy, 2), nsmall = 2)),
     duration(state$seconds)
   ), collapse = "  ")
 }
+
+#' A loss: the ELBO of a cell is in the hundreds, the cross-entropy of two classes below 1.
+#' @noRd
+loss_text <- function(x) if (abs(x) < 10) format(round(x, 3), nsmall = 3) else one_decimal(x)
 
 one_decimal <- function(x) format(round(x, 1), nsmall = 1, big.mark = ",")
 
@@ -193,24 +238,4 @@ duration <- function(seconds) {
     return(paste0(minutes, "m ", round(seconds %% 60), "s"))
   }
   paste0(minutes %/% 60, "h ", minutes %% 60, "m")
-}
-
-store <- function(object, fit, latent, verb, arguments, call) {
-  name <- arguments$name
-  place <- latent_place(object, name)
-  if (is.null(place)) {                        # a matrix: the model is all there is to return
-    fit$latent <- latent
-    return(keep_weights(fit, name, arguments$keep_model, arguments$verbose, call))
-  }
-  assay <- fit$source$assay
-  object <- put_latent(object, latent, name, assay)
-  if (arguments$keep_model != "none") {
-    fit <- keep_weights(fit, name, arguments$keep_model, arguments$verbose, call)
-    object <- put_model(object, fit, name)
-  }
-  arguments$roles <- NULL
-  object <- put_command(object, verb, c(arguments, unclass(arguments$training)), assay)
-  model <- if (arguments$keep_model != "none") paste0(", model \"", name, "\" (see get_model())")
-  inform_latome(paste0("Sets: ", place, model, "."), arguments$verbose)
-  object
 }

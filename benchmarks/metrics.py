@@ -5,6 +5,9 @@
     batch mixing      1 - sum_i KL(q_i || p_i) / sum_i H(p_i) over all cells i, where q_i are the shares of the batches
                       among the 30 nearest cells of the same label, p_i their shares in that label: 0 when every cell
                       has only its own batch around it, near 1 when the batches lie at random within each label
+
+Beside these: how well scores find what is true (area under the ROC curve, average precision), labels predicted with
+probabilities (macro F1, expected calibration error), and Geary's C of values over the neighbours in a latent.
 """
 
 import warnings
@@ -12,9 +15,11 @@ import warnings
 import numpy as np
 from scipy.cluster.vq import kmeans2
 from scipy.spatial import cKDTree
+from scipy.stats import rankdata
 
-__all__ = ["MEASURES", "adjusted_rand", "batch_mixing", "clusters", "compare", "knn_accuracy", "measure",
-           "mutual_information"]
+__all__ = ["MEASURES", "adjusted_rand", "area_under_roc", "average_precision", "batch_mixing", "calibration_error",
+           "clusters", "compare", "geary", "knn_accuracy", "macro_f1", "measure", "mutual_information", "neighbours_of",
+           "precision_recall", "reliability"]
 
 MEASURES = {"ARI": "k-means, k = labels, best of 20", "NMI": "the same clusters, arithmetic mean of the entropies",
             "k-NN accuracy": "15 neighbours, 5 folds", "batch mixing": "30 neighbours within labels"}
@@ -134,3 +139,91 @@ def compare(ours, theirs, least=0.01):
     difference, margin = np.mean(ours) - np.mean(theirs), max(least, 2 * error)
     return {"ours": float(np.mean(ours)), "theirs": float(np.mean(theirs)), "difference": float(difference),
             "error": float(error), "margin": float(margin), "not_worse": bool(difference >= -margin)}
+
+
+def area_under_roc(scores, truth):
+    """Chance that a true one scores higher than another one, ties counted by half.
+
+    Arguments
+    ---------
+    scores : (n,).   truth : (n,) bool, both kinds there.
+    """
+    true = int(truth.sum())
+    return float((rankdata(scores)[truth].sum() - true * (true + 1) / 2) / (true * (len(truth) - true)))
+
+
+def precision_recall(scores, truth):
+    """(recall, precision) when all above each threshold are called, highest threshold first; ties are called at once.
+
+    Arguments
+    ---------
+    scores : (n,).   truth : (n,) bool, any of them true.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)            # of each tied run
+    hits = np.cumsum(truth[order])[last]
+    return hits / truth.sum(), hits / (last + 1)
+
+
+def average_precision(scores, truth):
+    """Sum over thresholds of the precision times the recall gained there: no interpolation."""
+    recall, precision = precision_recall(scores, truth)
+    return float((np.diff(recall, prepend=0.0) * precision).sum())
+
+
+def macro_f1(truth, predicted):
+    """Mean over the labels that truly occur of 2 hits / (times it is true + times it is predicted).
+
+    Arguments
+    ---------
+    truth, predicted : (n,) of the same kind.
+    """
+    pairs = [(truth == label, predicted == label) for label in np.unique(truth)]
+    return float(np.mean([2 * (is_it & called).sum() / (is_it.sum() + called.sum()) for is_it, called in pairs]))
+
+
+def reliability(confidence, right, bins=15):
+    """(share of the cells, mean confidence, share that are right) of equal bins of confidence, each (bins,).
+
+    A bin holds its upper end; NaN where there is no cell.
+    """
+    held = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    counts = np.bincount(held, minlength=bins).astype(float)
+    with np.errstate(invalid="ignore"):
+        return (counts / len(held), np.bincount(held, confidence, bins) / counts,
+                np.bincount(held, right.astype(float), bins) / counts)
+
+
+def calibration_error(confidence, right, bins=15):
+    """Expected calibration error: mean over the cells of |confidence - share right| of their bin; 0 is best."""
+    share, sure, hit = reliability(confidence, right, bins)
+    there = share > 0
+    return float((share[there] * np.abs(sure - hit)[there]).sum())
+
+
+def neighbours_of(z, k=30):
+    """The k nearest other cells of each in a latent (n, d), (n, k)."""
+    nearest = cKDTree(z).query(z, k + 1)[1]
+    own = nearest == np.arange(len(z))[:, None]
+    own[~own.any(1), -1] = True                                        # equal cells may crowd out the cell itself
+    return nearest[~own].reshape(len(z), k)
+
+
+def geary(values, nearest):
+    """Geary's C of each column over directed neighbours of weight 1: about 1 for values at random, near 0 for smooth.
+
+        C = (n - 1) / (2 W) * sum_ij w_ij (x_i - x_j)^2 / sum_i (x_i - mean)^2,   W = sum_ij w_ij
+
+    Arguments
+    ---------
+    values : (n, g) float.   nearest : (n, k) rows of the neighbours.
+
+    Returns
+    -------
+    (g,) float64; NaN where a column is constant.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    apart = sum(((values - values[nearest[:, j]]) ** 2).sum(0) for j in range(nearest.shape[1]))         # (g,)
+    spread = ((values - values.mean(0)) ** 2).sum(0)
+    with np.errstate(invalid="ignore"):
+        return (len(values) - 1) / (2 * nearest.size) * apart / spread

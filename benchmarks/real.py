@@ -24,9 +24,10 @@ def find_file(name):
 
 
 def with_genes(data, batch, n_genes=GENES, columns=()):
-    """The cells with `n_genes` genes, chosen within batches; of the columns, the batch and `columns`."""
+    """The cells with `n_genes` genes, chosen within batches if there are; of the columns, the batch and `columns`."""
     genes = select_genes(data, n_genes, batch=batch)
-    return anndata.AnnData(data[:, genes].X, obs=data.obs[[batch, *columns]], var=pd.DataFrame(index=genes))
+    kept = [column for column in (batch, *columns) if column is not None]
+    return anndata.AnnData(data[:, genes].X, obs=data.obs[kept], var=pd.DataFrame(index=genes))
 
 
 def chosen_file(name, folder, otherwise):

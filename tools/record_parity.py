@@ -1,4 +1,4 @@
-"""Record what scvi-tools computes with its SCVI, as cases for tools/parity.py.
+"""Record what scvi-tools computes with its SCVI and CellAssign, as cases for tools/parity.py.
 
     LATOME_PEER_PYTHON=<a Python that has scvi-tools> python tools/record_parity.py FOLDER [CASE ...]
 
@@ -41,7 +41,10 @@ CASES = {
                     {"n_layers": 2, "gene_likelihood": "nb", "dispersion": "gene-batch", "encode_covariates": True,
                      "use_observed_lib_size": False, "use_layer_norm": "encoder"}, None),
 }
+#: {case of CellAssign: arguments of setup_anndata}
+MARKER_CASES = {"cellassign_covariates": {"size_factor_key": "size_factor", "batch_key": "batch", **COVARIATES}}
 WHAT = {
+    "gamma": "predict(): probability of each cell type", "gamma_columns": "cell types, in order",
     "qz_mean": "posterior mean of z (before softmax for latent_distribution='ln')", "qz_var": "posterior variance of z",
     "ql_mean": "posterior mean of the log library", "ql_var": "posterior variance of the log library",
     "px_scale": "normalised expression rho (softmax or softplus head)", "px_rate": "mean of the count distribution",
@@ -59,9 +62,10 @@ WHAT = {
 def main(arguments=None):
     parser = argparse.ArgumentParser(description="Record what scvi-tools computes, as cases for tools/parity.py.")
     parser.add_argument("folder", type=Path, help="where the cases go, a folder each")
-    parser.add_argument("cases", nargs="*", default=list(CASES), help=f"of {', '.join(CASES)}; default: all")
+    known = [*CASES, *MARKER_CASES]
+    parser.add_argument("cases", nargs="*", default=known, help=f"of {', '.join(known)}; default: all")
     chosen = parser.parse_args(arguments)
-    if unknown := set(chosen.cases) - set(CASES):
+    if unknown := set(chosen.cases) - set(known):
         parser.error(f"there is no case {', '.join(sorted(unknown))}")
     if importlib.util.find_spec("scvi") is None:
         peer = os.environ.get("LATOME_PEER_PYTHON")
@@ -71,7 +75,10 @@ def main(arguments=None):
         return subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False).returncode
     warnings.simplefilter("ignore")
     for name in chosen.cases:
-        record(chosen.folder / name, name, *CASES[name])
+        if name in MARKER_CASES:
+            record_markers(chosen.folder / name, name, MARKER_CASES[name])
+        else:
+            record(chosen.folder / name, name, *CASES[name])
         print(f"{chosen.folder / name}: recorded", flush=True)
     return 0
 
@@ -99,7 +106,6 @@ def synthetic():
 
 def record(folder, name, setup, init, minified):
     """Train, save and ask one model; write its case."""
-    import anndata
     import numpy as np
     import scvi
     import torch
@@ -118,17 +124,48 @@ def record(folder, name, setup, init, minified):
             model.get_latent_representation(return_dist=True)
         model.minify_adata(minified)
     arrays = {key: np.asarray(value) for key, value in numbers(model, minified).items()}
+    kept = {"minified_data_type": minified} if minified else {}
+    write(folder, model, arrays, {"case": name, "kind": "scvi", **kept}, {**SMALL, **init}, setup)
+
+
+def record_markers(folder, name, setup):
+    """Train, save and ask one CellAssign; write its case."""
+    import numpy as np
+    import pandas as pd
+    import scvi
+    import torch
+    from scvi.external import CellAssign
+
+    torch.set_num_threads(1)
+    scvi.settings.seed = SEED
+    adata = synthetic()
+    adata.obs["size_factor"] /= adata.obs["size_factor"].mean()
+    marked = np.random.RandomState(SEED).rand(N_GENES, 3) < 0.3
+    CellAssign.setup_anndata(adata, **setup)
+    model = CellAssign(adata, pd.DataFrame(marked.astype(int), index=adata.var_names, columns=["B", "M", "T"]))
+    model.train(max_epochs=EPOCHS, lr=0.05, batch_size=32, accelerator="cpu")
+    found = model.predict()
+    arrays = {"gamma": found.to_numpy(), "gamma_columns": np.array(found.columns, dtype=str)}
+    write(folder, model, arrays, {"case": name, "kind": "cellassign"}, {}, setup)
+
+
+def write(folder, model, arrays, facts, init, setup):
+    """Write a case: the model, the arrays, and case.json."""
+    import anndata
+    import numpy as np
+    import scvi
+    import torch
+
     shutil.rmtree(folder / "model", ignore_errors=True)
     model.save(str(folder / "model"), save_anndata=True)
     np.savez_compressed(folder / "expected.npz", **arrays)
     described = {
-        "case": name, "kind": "scvi", "seed": SEED,
-        "models": {"model": {"class": "SCVI", "folder": "model", "init_kwargs": {**SMALL, **init},
+        **facts, "seed": SEED,
+        "models": {"model": {"class": type(model).__name__, "folder": "model", "init_kwargs": init,
                              "setup_kwargs": setup}},
         "versions": {"scvi-tools": scvi.__version__, "torch": torch.__version__, "anndata": anndata.__version__,
                      "numpy": np.__version__, "python": platform.python_version()},
         "device": "cpu, 1 thread, float32", "tolerance": {"rtol": 1e-4, "atol_times_max_abs": 1e-5},
-        **({"minified_data_type": minified} if minified else {}),
         "arrays": {key: {"shape": list(value.shape), "dtype": str(value.dtype), "what": WHAT[key]}
                    for key, value in arrays.items()},
     }

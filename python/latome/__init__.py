@@ -14,7 +14,8 @@ _WHERE = {
     "initialise": "latome.fit",
     "settings": "latome.faces.preferences",
 }
-_PACKAGES = ("analysis", "bridge", "criticism", "data", "errors", "io", "model", "modules", "training")
+_PACKAGES = ("analysis", "bridge", "compose", "criticism", "data", "errors", "external", "io", "model", "modules",
+             "training")
 
 __all__ = ["__version__", *_WHERE, *_PACKAGES]
 

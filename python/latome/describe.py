@@ -20,7 +20,7 @@ def describe_model(kind):
     module = find(kind)
     return {"kind": kind, "title": module.title, "paper": module.paper,
             "settings": describe_settings(module.Settings), "presets": dict(module.Settings.presets),
-            "options": describe_settings(TrainingOptions),
+            "options": describe_settings(TrainingOptions), "recipe": dict(module.recipe),
             "option_presets": {name: dict(preset) for name, preset in PRESETS.items()}}
 
 
@@ -36,6 +36,6 @@ def describe_fit(fit, latent=None):
         "epochs": len(fit.history), "stopped": training.get("stopped"), "seconds": training.get("seconds"),
         "device": training.get("device"), "threads": training.get("threads"), "n_parameters": fit.n_parameters,
         "elbo_train": fit.history.last("elbo_train"), "elbo_validation": fit.history.last("elbo_validation"),
-        "kl_weight": fit.history.last("kl_weight"),
+        "kl_weight": fit.history.last("kl_weight"), "parent": training.get("parent"),
         "z_sd": None if latent is None else [float(sd) for sd in np.std(latent, axis=0)],
     }

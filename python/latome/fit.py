@@ -1,6 +1,6 @@
 """A fit: a module with its settings, its registry and its history; and the verbs that make and train one."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from latome.backend import torch
 from latome.errors import FieldError, QueryError, SettingError
@@ -9,10 +9,12 @@ from latome.protocol import Module
 from latome.protocol.settings import check_setting
 from latome.training.history import History
 from latome.training.loop import Trainer
-from latome.training.options import TrainingOptions
+from latome.training.options import TrainingOptions, refining_epochs
 from latome.training.session import RandomStream
 
 __all__ = ["Fit", "fit", "initialise", "start", "train"]
+
+PARENT = "parent"                                      # among the facts of training
 
 
 @dataclass
@@ -27,7 +29,10 @@ class Fit:
     module : the torch module, in evaluation mode.
     history : of training; empty before.
     seed : of initialisation and training.
-    training : facts of the last training: epochs, stopped, seconds, n_train, n_validation, device, options.
+    training : facts of the last training: epochs, stopped, seconds, n_train, n_validation, device, options; and
+        parent, the kind of a trained model whose weights this one began with.
+    held : {name of a tensor: number of leading rows that training leaves as they are, None for all}: what a model of
+        new cells keeps of its reference; see surgery.
     """
 
     kind: str
@@ -37,6 +42,7 @@ class Fit:
     history: History = field(default_factory=History)
     seed: int = 0
     training: dict = field(default_factory=dict)
+    held: dict = field(default_factory=dict)
 
     @property
     def trained(self):
@@ -102,15 +108,17 @@ def start(fit, data, options=None, callbacks=(), *, split=None, optimizer=None, 
         raise QueryError("genes", problem="The data were not opened against this model's registry.",
                          hint="Open them with open_data(adata, registry=fit.registry).")
     data.require_counts("Training")
-    options = options or TrainingOptions()
+    options = options or TrainingOptions(**fit.module.recipe)
+    if PARENT in fit.training and options.max_epochs is None and options.max_steps is None:
+        options = replace(options, max_epochs=refining_epochs(data.n_cells))
     return Trainer(fit.module, data, options, seed=fit.seed, history=fit.history, callbacks=callbacks, split=split,
-                   optimizer=optimizer, ranks=ranks)
+                   optimizer=optimizer, ranks=ranks, held=fit.held)
 
 
 def conclude(fit, trainer):
     """Write into the fit what training was. Returns the fit."""
     fit.history = trainer.history
-    fit.training = {
+    fit.training = {name: value for name, value in fit.training.items() if name == PARENT} | {
         "epochs": len(trainer.history), "stopped": trainer.state, "seconds": trainer.seconds,
         **trainer.facts(),
         "device": str(trainer.device), "threads": trainer.options.threads or torch.get_num_threads(),

@@ -1,5 +1,5 @@
 """The models under the name people look for."""
 
-from latome.faces.objects import SCVI
+from latome.faces.objects import AUTOZI, SCANVI, SCVI, LinearSCVI
 
-__all__ = ["SCVI"]
+__all__ = ["AUTOZI", "SCANVI", "SCVI", "LinearSCVI"]

@@ -35,11 +35,13 @@ FORBIDDEN_WORDS = ("TODO", "FIXME", "raise NotImplementedError")
 LATE_IMPORTS = {
     ("analysis/differential/outliers.py", "sklearn.covariance"): "an optional package, and slow to load",
     ("analysis/markers.py", "scipy.stats"): "slow to load, and the comparison of markers alone needs it",
+    ("analysis/zero_inflation.py", "scipy.special"): "slow to load, and this table alone needs it",
     ("data/lazy.py", "anndata"): "half a second to load, and most counts do not come from a file",
     ("data/lazy.py", "h5py"): "comes with anndata, for those who read files",
     ("data/lazy.py", "zarr"): "half a second to load, for those who have such files",
     ("data/registry.py", "anndata"): "half a second to load, which whoever holds an AnnData has spent already",
     ("data/sources.py", "anndata"): "half a second to load, and most counts do not come from a file",
+    ("surgery/genes.py", "anndata"): "half a second to load, which whoever holds an AnnData has spent already",
 }
 
 

@@ -42,7 +42,8 @@ def copy(tmp_path, case, arrays=None, keep=None, **described):
 
 @pytest.mark.parametrize(("case", "n"), [
     ("scvi_zinb", 19), ("scvi_covariates", 22), ("scvi_normal", 9), ("scvi_embedding", 13), ("scvi_size_factor", 10),
-    ("scvi_minified", 6), ("scvi_legacy", 7), ("train_steps_scvi", 92)])
+    ("scvi_minified", 6), ("scvi_legacy", 7), ("scvi_query", 44), ("scanvi_from_scvi", 31), ("train_steps_scvi", 92),
+    ("solo", 6), ("cellassign", 8), ("cellassign_covariates", 2)])
 def test_committed_cases_pass(case, n):
     found = rows(FIXTURES / case)
     assert len(found) == n
@@ -123,7 +124,7 @@ def test_the_recorder_says_what_it_needs(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.skipif("LATOME_PEER_PYTHON" not in os.environ, reason="set LATOME_PEER_PYTHON to one with scvi-tools")
 def test_cases_recorded_now_pass(tmp_path):
-    names = [name for name in record_parity.CASES if name != "scvi_legacy"]
+    names = [name for name in (*record_parity.CASES, *record_parity.MARKER_CASES) if name != "scvi_legacy"]
     record = [sys.executable, str(ROOT / "tools" / "record_parity.py"), str(tmp_path), *names]
     done = subprocess.run(record, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

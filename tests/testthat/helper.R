@@ -94,3 +94,47 @@ wait_for <- function(condition, seconds = 90) {
   while (!condition() && Sys.time() < end) Sys.sleep(0.2)
   testthat::expect_true(condition())
 }
+
+# Cells of three types, each with four genes of its own, and a label for two of three cells: genes x cells.
+typed <- function(n_cells = 90, n_genes = 40, fold = 8) {
+  types <- rep(c("B", "Mono", "T"), length.out = n_cells)
+  counts <- withr::with_seed(3, {
+    base <- matrix(rgamma(n_genes, 3) + 1, n_genes, n_cells)
+    for (type in 1:3) base[4 * type - 3:0, types == c("B", "Mono", "T")[type]] <- fold * 3
+    matrix(as.double(rpois(length(base), base)), n_genes)
+  })
+  dimnames(counts) <- list(paste0("gene", seq_len(n_genes)), paste0("cell", seq_len(n_cells)))
+  known <- rep(c(TRUE, TRUE, FALSE, TRUE, FALSE), length.out = n_cells)
+  list(
+    counts = methods::as(counts, "CsparseMatrix"), type = types,
+    coldata = data.frame(
+      row.names = colnames(counts), donor = rep(c("a", "b"), each = n_cells / 2), truth = types,
+      some = factor(ifelse(known, types, NA), c("T", "never", "Mono", "B")),
+      named = ifelse(known, types, "Unknown")
+    ),
+    markers = list(B = paste0("gene", 1:4), Mono = paste0("gene", 5:8), T = paste0("gene", 9:12))
+  )
+}
+
+typed_seurat <- function(...) {
+  testthat::skip_if_not_installed("SeuratObject")
+  cells <- typed(...)
+  suppressWarnings(SeuratObject::CreateSeuratObject(cells$counts, meta.data = cells$coldata))
+}
+
+typed_sce <- function(...) {
+  testthat::skip_if_not_installed("SingleCellExperiment")
+  cells <- typed(...)
+  SingleCellExperiment::SingleCellExperiment(list(counts = cells$counts), colData = S4Vectors::DataFrame(cells$coldata))
+}
+
+# One scANVI of them.
+labelled <- function() {
+  skip_without_engine()
+  if (is.null(made$labelled)) {
+    cells <- typed()
+    made$labelled <- run_scanvi(cells$counts, "some", batch = "donor", coldata = cells$coldata,
+      training = quick(40, lr = 0.01), verbose = FALSE)
+  }
+  made$labelled
+}

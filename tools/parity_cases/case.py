@@ -10,11 +10,20 @@ from latome.data.registry import open_data
 from latome.data.sources import read_h5ad
 from latome.errors import LatomeError
 from latome.io import scvi_tools
+from parity_cases.autozi_arrays import AutoziArrays
+from parity_cases.cellassign_arrays import CellassignArrays
 from parity_cases.compare import FAIL, NO_REFERENCE, NOT_YET, NotYet, Row, Tolerance, compare
+from parity_cases.ldvae_arrays import LdvaeArrays
+from parity_cases.scanvi_arrays import ScanviArrays
 from parity_cases.scvi_arrays import LIKELIHOODS, ScviArrays
+from parity_cases.solo_arrays import SoloArrays
 from parity_cases.train_steps import StepArrays
 
-__all__ = ["check_case"]
+__all__ = ["ARRAYS", "check_case"]
+
+#: Their class -> what answers for it.
+ARRAYS = {"SCVI": ScviArrays, "SCANVI": ScanviArrays, "LinearSCVI": LdvaeArrays, "AUTOZI": AutoziArrays,
+          "CellAssign": CellassignArrays}
 
 # Arrays of a query case by the beginning of their names: (model, model whose data are used).
 _QUERY = {"query_init_": ("model_init", "model_init"), "query_": ("model", "model"),
@@ -102,14 +111,16 @@ class Case:
 
     def open(self, model, data):
         described = self.models[model]
-        if described["class"] not in scvi_tools.KINDS:
+        if described["class"] not in scvi_tools.KINDS.keys() & {*ARRAYS, "SOLO"}:
             raise NotYet(f"class {described['class']}")
         fit = scvi_tools.read(self.folder / described["folder"])
         path = self.folder / self.models[data].get("adata_from", f"{self.models[data]['folder']}/adata.h5ad")
         if not path.exists():
             raise NotYet(f"no data are stored with {self.models[data]['folder']}")
+        if described["class"] == "SOLO":                # its data are features, of a model beside it
+            return SoloArrays(fit, path, self.answer("model_scvi", "model_scvi"))
         cells = open_data(read_h5ad(path), registry=fit.registry, allow_noninteger=True)
         if self.case.get("kind") == "train_steps":
             self.steps = StepArrays(fit, cells, self.case)
             return self.steps
-        return ScviArrays(fit, cells)
+        return ARRAYS[described["class"]](fit, cells)

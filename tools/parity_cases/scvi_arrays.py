@@ -18,7 +18,7 @@ __all__ = ["LIKELIHOODS", "ScviArrays", "full_batch"]
 #: Arrays that sum over thousands of terms: compared by their norm.
 LIKELIHOODS = re.compile(r"reconstruction_|loss_kl_weight_|elbo_|grad")
 
-_GRADIENTS = {"decoder_first_weight": "decoder.px_decoder.fc_layers.Layer 0.0.weight", "px_r": "px_r"}
+_FIRST_WEIGHT = "decoder.px_decoder.fc_layers.Layer 0.0.weight"
 
 
 def full_batch(data):
@@ -31,12 +31,15 @@ class ScviArrays:
 
     Arguments
     ---------
-    fit, data : a `Fit` of kind "scvi" and a `Dataset` opened with its registry.
+    fit, data : a `Fit` of a model of gene counts and a `Dataset` opened with its registry.
+    peer_class : theirs.
+    first_weight : their name of the weights that the latent enters first.
     """
 
-    def __init__(self, fit, data):
+    def __init__(self, fit, data, peer_class="SCVI", first_weight=_FIRST_WEIGHT):
         self.fit, self.module, self.data = fit, fit.module, data
-        self.entries = names.entries_of("SCVI", fit.module)
+        self.entries = names.entries_of(peer_class, fit.module)
+        self.named = {"decoder_first_weight": first_weight, "px_r": "px_r"}
 
     def array(self, name):
         """The array of that name; NotYet where latome has no such number."""
@@ -130,7 +133,7 @@ class ScviArrays:
         return normalized_expression(self.module, self.data, draw="mean", **options)
 
     def gradient(self, target):
-        peer = _GRADIENTS.get(target)
+        peer = self.named.get(target)
         self.needs(peer in self.gradients, f"no counterpart of the parameter '{target}'")
         return self.gradients[peer]
 

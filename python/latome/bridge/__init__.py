@@ -8,10 +8,15 @@ from latome.bridge.blocks import close, next_block
 from latome.bridge.criticism import predictive_check
 from latome.bridge.density import aggregated_posterior, differential_abundance
 from latome.bridge.differential import differential_expression
+from latome.bridge.doublets import finish_doublets, open_doublets, start_doublets
 from latome.bridge.engine import anndata, select_genes, status
 from latome.bridge.expression import expression_blocks, normalized_expression
 from latome.bridge.files import describe, read_model, write_model
 from latome.bridge.jobs import read_job, write_job
+from latome.bridge.labels import label_probabilities
+from latome.bridge.loadings import loadings
+from latome.bridge.mapping import gene_overlap, start_mapping
+from latome.bridge.markers import start_markers
 from latome.bridge.predictive import (
     feature_correlation,
     latent_library_size,
@@ -38,11 +43,13 @@ from latome.bridge.store import (
     store_columns,
 )
 from latome.bridge.training import advance, finish, start
+from latome.bridge.zero_inflation import zero_inflation
 
 __all__ = ["add_to_store", "advance", "aggregated_posterior", "anndata", "batch_representation", "begin_store", "close",
            "describe", "differential_abundance", "differential_expression", "discard_store", "elbo",
-           "expression_blocks", "feature_correlation", "finish", "finish_store", "latent", "latent_library_size",
-           "latent_moments", "likelihood_parameters", "marginal_blocks", "next_block", "normalized_expression",
-           "open_store", "part_of_store", "posterior_samples", "predictive_check", "prepare_store", "proceed",
-           "read_job", "read_model", "reconstruction_error", "select_genes", "start", "status", "store_columns",
-           "write_job", "write_model"]
+           "expression_blocks", "feature_correlation", "finish", "finish_doublets", "finish_store", "gene_overlap",
+           "label_probabilities", "latent", "latent_library_size", "latent_moments", "likelihood_parameters",
+           "loadings", "marginal_blocks", "next_block", "normalized_expression", "open_doublets", "open_store",
+           "part_of_store", "posterior_samples", "predictive_check", "prepare_store", "proceed", "read_job",
+           "read_model", "reconstruction_error", "select_genes", "start", "start_doublets", "start_mapping",
+           "start_markers", "status", "store_columns", "write_job", "write_model", "zero_inflation"]

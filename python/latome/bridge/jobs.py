@@ -16,7 +16,7 @@ def write_job(data, folder, kind, settings, columns, options, seed, allow_nonint
               document=None, weights=None):
     """Write a job of an AnnData's cells; with a document and weights one that maps them onto that model."""
     model = None if document is None else unpacked(document, weights)
-    job = jobs.write_job(data, folder, kind, given(settings), roles(columns) if model is None else None,
+    job = jobs.write_job(data, folder, kind, dict(settings or {}), roles(columns) if model is None else None,
                          dict(options or {}), model=model, seed=seed, allow_noninteger=bool(allow_noninteger),
                          groups=as_list(groups), note=given(note))
     return {"folder": str(job.folder), "verb": job.verb, "n_cells": job.n_cells, "n_genes": job.n_genes}

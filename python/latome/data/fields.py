@@ -23,6 +23,7 @@ class Columns:
     batch, labels : a column of obs each, or None.
     categorical, continuous : further covariates, columns of obs.
     size_factor : column of obs with the size of each cell, instead of its total count; None for the total.
+    unlabeled : value of the labels column that means "no label", as a missing one does: no category of its own.
     obsm : pairs (name in the model, key of obsm), for matrices such as protein counts.
     """
 
@@ -33,8 +34,11 @@ class Columns:
     continuous: tuple = ()
     obsm: tuple = ()
     size_factor: str | None = None
+    unlabeled: str | None = None
 
     def __post_init__(self):
+        if self.unlabeled is not None:
+            object.__setattr__(self, "unlabeled", as_text([self.unlabeled])[0])
         for name in ("categorical", "continuous"):
             value = getattr(self, name)
             value = () if value is None else (value,) if isinstance(value, str) else tuple(value)
@@ -87,8 +91,8 @@ def coded(values):
     return factor.codes, list(levels.to_numpy() if levels.dtype.kind == "f" else levels)     # 0.1 of float32 stays 0.1
 
 
-def categories_of(obs, name, role, *, allow_missing=False):
-    """Sorted names of the categories that occur in a column."""
+def categories_of(obs, name, role, *, allow_missing=False, missing_as=None):
+    """Sorted names of the categories that occur in a column; `missing_as` is a value that stands for a missing one."""
     values = column(obs, name, role)
     missing = int(values.isna().sum())
     if missing and not allow_missing:
@@ -100,17 +104,23 @@ def categories_of(obs, name, role, *, allow_missing=False):
         present = sorted(present)
     except TypeError:                                  # mixed types do not compare
         present = sorted(present, key=str)
-    return list(dict.fromkeys(as_text(present)))       # 1 and "1" in one column are one category
+    names = dict.fromkeys(as_text(present))            # 1 and "1" in one column are one category
+    names.pop(missing_as, None)
+    return list(names)
 
 
-def encode(obs, name, role, categories, *, allow_missing=False):
-    """(n,) int64 codes of a column; a value outside `categories` is an error, a missing one -1 if allowed."""
+def encode(obs, name, role, categories, *, allow_missing=False, missing_as=None):
+    """(n,) int64 codes of a column; a value outside `categories` is an error, a missing one -1 if allowed.
+
+    `missing_as` is a value that stands for a missing one.
+    """
     values = column(obs, name, role)
     known = {category: code for code, category in enumerate(categories)}
     codes, levels = coded(values)
     levels = as_text(levels)
     occurring = np.unique(codes)
-    unseen = [levels[code] for code in occurring if code >= 0 and levels[code] not in known]
+    unseen = [levels[code] for code in occurring
+              if code >= 0 and levels[code] not in known and levels[code] != missing_as]
     if unseen:
         shown = ", ".join(f"'{u}'" for u in unseen[:5])
         raise FieldError(role, problem=f"Column '{name}' holds categories the model was not trained on: {shown}.",

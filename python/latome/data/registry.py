@@ -1,7 +1,7 @@
 """The registry of a model's data: gene order and category names, and data opened against it."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,6 +27,9 @@ class Registry:
     categories : {"batch": names, "labels": names, "<covariate>": names}, in the order of their codes.
     arrays : {name: column names} of further matrices.
     n_cells : number of cells the model was made for; 0 where unknown.
+    markers : {cell type: names of its marker genes}; {} for a model without.
+    size_scale : mean total count, over all genes of the data, by which a cell's total is divided to give its size
+        factor; None where a column holds size factors, or none are used.
     """
 
     genes: tuple
@@ -34,6 +37,8 @@ class Registry:
     categories: dict
     arrays: dict = field(default_factory=dict)
     n_cells: int = 0
+    markers: dict = field(default_factory=dict)
+    size_scale: float | None = None
 
     @property
     def n_genes(self):
@@ -64,13 +69,15 @@ class Registry:
         """The same as plain containers."""
         return {"genes": list(self.genes), "columns": self.columns.to_json(),
                 "categories": {name: list(names) for name, names in self.categories.items()},
-                "arrays": {name: list(names) for name, names in self.arrays.items()}, "n_cells": self.n_cells}
+                "arrays": {name: list(names) for name, names in self.arrays.items()}, "n_cells": self.n_cells,
+                "markers": {name: list(genes) for name, genes in self.markers.items()}, "size_scale": self.size_scale}
 
     @classmethod
     def from_json(cls, document):
         """The reverse of `to_json`."""
         return cls(tuple(document["genes"]), Columns.from_json(document["columns"]),
-                   document["categories"], document.get("arrays", {}), document.get("n_cells", 0))
+                   document["categories"], document.get("arrays", {}), document.get("n_cells", 0),
+                   document.get("markers", {}), document.get("size_scale"))
 
 
 @dataclass
@@ -121,7 +128,8 @@ class Dataset:
         return self.source.shape[1]
 
 
-def open_data(adata, columns=None, *, registry=None, genes=None, allow_noninteger=False):
+def open_data(adata, columns=None, *, registry=None, genes=None, markers=None, allow_noninteger=False,
+              allow_empty=False):
     """Check an AnnData and open it for a model.
 
     Arguments
@@ -131,7 +139,10 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
         `registry` they may name another layer, batch or labels, but the same covariates.
     registry : of a trained model: genes are matched by name and categories must be known to it.
     genes : names of the genes to use, in this order; None for all (or those of `registry`).
+    markers : {cell type: names of its marker genes}, for a model that is told them; the types become the labels,
+        and without a column of size factors, those come from the total counts over all genes of the data.
     allow_noninteger : accept counts that are not whole numbers.
+    allow_empty : accept cells without counts.
 
     Returns a `Dataset`. Raises FieldError, or QueryError where genes of `registry` are missing.
     """
@@ -149,19 +160,21 @@ def open_data(adata, columns=None, *, registry=None, genes=None, allow_nonintege
     source = open_counts(adata, columns.layer)
     chosen = list(registry.genes) if registry else genes
     where, chosen = _locate_genes(adata.var_names, chosen, for_query=registry is not None)
-    source = source.genes(where)
+    every, source = source, source.genes(where)
     minified = stored_posterior(adata)                                  # None, or (kind, means, variances, totals)
     warnings = []
     if minified is None or minified.with_counts:
         source.check(allow_noninteger)
     totals = source.totals() if minified is None else minified.totals
-    _refuse_empty_cells(totals, source.shape[1])
     if registry is None:
         registry = _build_registry(adata, columns, chosen, source, warnings)
+        registry = registry if markers is None else _with_markers(registry, markers, every)
+    if not (registry.markers or allow_empty):          # a cell without counts of any marker is of some type too
+        _refuse_empty_cells(totals, source.shape[1])
     codes, categories = _encode(adata.obs, columns, registry)
     arrays = {name: obsm_values(adata, key)[0] for name, key in columns.obsm}
     continuous = continuous_values(adata.obs, columns.continuous)
-    factors = None if columns.size_factor is None else size_factors(adata.obs, columns.size_factor)
+    factors = _size_factors(adata, columns, registry, every)
     stored = {} if minified is None else {"z": (minified.mean, minified.variance)}
     has_counts = minified is None or minified.with_counts
     return Dataset(registry, source, list(adata.obs_names), codes, categories, continuous, arrays,
@@ -233,6 +246,25 @@ def _refuse_other_roles(columns, known):
                              hint=hint)
 
 
+def _with_markers(registry, markers, every):
+    """The registry of a model that is told marker genes, `every` the source of all genes of the data."""
+    scale = None if registry.columns.size_factor is not None else float(every.totals().mean())
+    markers = {name: list(genes) for name, genes in markers.items()}
+    return replace(registry, categories={**registry.categories, "labels": list(markers)}, markers=markers,
+                   size_scale=scale)
+
+
+def _size_factors(adata, columns, registry, every):
+    """(n,) float32 from their column or from the totals over all genes; None where the model uses none."""
+    if columns.size_factor is not None:
+        return size_factors(adata.obs, columns.size_factor)
+    if registry.size_scale is None:
+        return None
+    totals = every.totals()
+    _refuse_empty_cells(totals, every.shape[1])
+    return (totals / registry.size_scale).astype(np.float32)
+
+
 def _refuse_empty_cells(totals, n_genes):
     empty = np.flatnonzero(totals <= 0)
     if empty.size:
@@ -247,7 +279,8 @@ def _build_registry(adata, columns, genes, source, warnings):
     if columns.batch is not None:
         categories["batch"] = categories_of(obs, columns.batch, "batch")
     if columns.labels is not None:
-        categories["labels"] = categories_of(obs, columns.labels, "labels", allow_missing=True)
+        categories["labels"] = categories_of(obs, columns.labels, "labels", allow_missing=True,
+                                             missing_as=columns.unlabeled)
     for name in columns.categorical:
         if name in ("batch", "labels") and getattr(columns, name) != name:
             raise FieldError("categorical", problem=f"A categorical covariate cannot be called '{name}'.",
@@ -290,6 +323,7 @@ def _encode(obs, columns, registry):
         batch = encode(obs, columns.batch, "batch", registry.categories["batch"])
     labels = np.full(n, -1, dtype=np.int64)
     if columns.labels is not None and columns.labels in obs:
-        labels = encode(obs, columns.labels, "labels", registry.categories["labels"], allow_missing=True)
+        labels = encode(obs, columns.labels, "labels", registry.categories["labels"], allow_missing=True,
+                        missing_as=columns.unlabeled)
     extra = [encode(obs, name, "categorical", registry.categories[name]) for name in columns.categorical]
     return {"batch": batch, "labels": labels}, np.stack([batch, *extra], axis=1)

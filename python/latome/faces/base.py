@@ -19,6 +19,7 @@ from latome.io import archive, checkpoint
 from latome.io.readers import read_model
 from latome.io.scvi_tools_writer import write_scvi_tools
 from latome.modules import find
+from latome.surgery import grows
 from latome.training.session import RandomStream
 from latome.training.split import recovered_split
 
@@ -58,9 +59,9 @@ class Model(ABC):
 
     # set-up ------------------------------------------------------------------------------------------------
     @classmethod
-    def _set_up(cls, adata, columns):
+    def _set_up(cls, adata, columns, allow_empty=False):
         """Sets: `adata.uns["latome"][<class>]`, a JSON text, and nothing else; columns and counts are checked."""
-        data = open_data(adata, columns, allow_noninteger=True)
+        data = open_data(adata, columns, allow_noninteger=True, allow_empty=allow_empty)
         if adata.is_view and adata.isbacked:           # anndata cannot write into one
             raise FieldError("adata", problem="The data are a view of an AnnData that is backed by a file.",
                              hint="Set up the whole object first, then take the part of it.")
@@ -75,12 +76,15 @@ class Model(ABC):
         adata.uns[SETUP] = {**adata.uns.get(SETUP, {}), cls.__name__: json.dumps(columns.to_json())}
 
     @classmethod
+    def _is_set_up(cls, adata):
+        return hasattr(adata, "uns") and cls.__name__ in adata.uns.get(SETUP, {})
+
+    @classmethod
     def _columns(cls, adata):
-        stored = adata.uns.get(SETUP, {}) if hasattr(adata, "uns") else {}
-        if cls.__name__ not in stored:
+        if not cls._is_set_up(adata):
             raise FieldError("adata", problem=f"The data are not set up for {cls.__name__}.",
                              hint=f"Call {cls.__name__}.setup_anndata(adata, batch_key=...) first.")
-        return Columns.from_json(json.loads(stored[cls.__name__]))
+        return Columns.from_json(json.loads(adata.uns[SETUP][cls.__name__]))
 
     def view_anndata_setup(self, adata=None):
         """Print which columns play which role, and the categories that the model knows."""
@@ -168,6 +172,9 @@ class Model(ABC):
             "plan_kwargs": plan_kwargs, "datamodule": datamodule, "trainer_config": trainer_config, **trainer_kwargs})
         if self._data is None:
             raise TrainingError("adata", problem="The model was loaded without data.", hint="load(folder, adata=...)")
+        if self._fit.held and not grows(self._fit):
+            warn(["There is nothing to train: these cells bring no new category."])
+            return
         trainer = checkpoint.begin(self._fit, self._own_data(4), request.options, **request.extras)
         try:
             trainer.drive(ProgressLine() if settings.progress_bar and request.progress else (lambda now: None))
@@ -191,7 +198,12 @@ class Model(ABC):
             if self._data is None:
                 raise QueryError("adata", problem="The model was loaded without data.", hint="Give adata=...")
             return self._own_data(6)
-        return open_data(adata, registry=self._fit.registry, allow_noninteger=True)
+        return self._open(adata, self._fit.registry)
+
+    @staticmethod
+    def _open(adata, registry):
+        """The `Dataset` of an AnnData for a model of that registry."""
+        return open_data(adata, registry=registry, allow_noninteger=True)
 
     def _own_data(self, level):
         """The model's own data, read again where their counts have changed meanwhile."""
@@ -280,7 +292,7 @@ class Model(ABC):
         model._fit, model.adata, model._data = fit, None, None
         if adata is not False:
             model.adata = adata
-            model._data = open_data(adata, registry=fit.registry, allow_noninteger=True)
+            model._data = cls._open(adata, fit.registry)
         return model
 
     def write_scvi_tools(self, dir_path, prefix=None, overwrite=False, save_anndata=False):

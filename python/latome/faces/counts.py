@@ -16,7 +16,8 @@ from latome.analysis.predictive import (
     posterior_predictive,
 )
 from latome.errors import QueryError
-from latome.faces.base import Model, refuse_loader
+from latome.faces import mapping
+from latome.faces.base import Model, refuse_loader, warn
 from latome.faces.columns import like_scvi_tools
 
 __all__ = ["CountModel"]
@@ -26,6 +27,67 @@ class CountModel(Model):
     """A model whose likelihood "x" is of gene counts."""
 
     default_mode = "vanilla"                           # of differential expression, as the interface has it
+
+    @classmethod
+    def load_query_data(
+            cls, adata=None, reference_model=None, registry=None, inplace_subset_query_vars=False, accelerator="auto",
+            device="auto", unfrozen=False, freeze_dropout=False, freeze_expression=True,
+            freeze_decoder_first_layer=True, freeze_batchnorm_encoder=True, freeze_batchnorm_decoder=True,
+            freeze_classifier=True, transfer_batch=True, datamodule=None):
+        """A model for new cells, on a trained reference (scArches); then train it on them.
+
+        Only weights of the categories that the new cells bring are trained, so the latent and the decoding of the
+        reference stay as they are, bit for bit. A flag that is not left at its default (but freeze_dropout) frees
+        weights of the reference; that voids this, with a warning. freeze_batchnorm_decoder is True here: False, the
+        default of scvi-tools, lets the decoder's batch norms follow the new cells, and so changes the reference.
+
+        Arguments
+        ---------
+        adata : AnnData of the new cells; set up for this class, or with the columns of the reference's set-up. Genes
+            that it lacks count as zero; labels that it lacks are unlabeled ones.
+        reference_model : a model, or the folder of one, ours or of scvi-tools.
+        inplace_subset_query_vars : take genes that the reference does not have out of `adata` itself.
+        unfrozen : train all weights.
+        freeze_dropout : train without dropout.
+        freeze_expression, freeze_decoder_first_layer : keep the first layer of encoder and decoder.
+        freeze_batchnorm_encoder, freeze_batchnorm_decoder : keep the batch norms.
+        freeze_classifier : keep the classifier of labels, where the model has one.
+
+        Example
+        -------
+        >>> query = SCVI.load_query_data(adata, "reference_folder")
+        >>> query.train(max_epochs=200, plan_kwargs={"weight_decay": 0.0})
+        >>> adata.obsm["X_scvi"] = query.get_latent_representation()
+        """
+        if adata is None or registry is not None or datamodule is not None:
+            raise QueryError("adata", problem="New cells are given as an AnnData.", hint="load_query_data(adata, ...).")
+        reference = mapping.reference_fit(reference_model)
+        mapping.refuse_other_kind(reference, cls.kind, cls.__name__)
+        flags = {"unfrozen": unfrozen, "freeze_dropout": freeze_dropout, "freeze_expression": freeze_expression,
+                 "freeze_decoder_first_layer": freeze_decoder_first_layer, "freeze_classifier": freeze_classifier,
+                 "freeze_batchnorm_encoder": freeze_batchnorm_encoder,
+                 "freeze_batchnorm_decoder": freeze_batchnorm_decoder}
+        columns = cls._columns(adata) if cls._is_set_up(adata) else None
+        model = cls.__new__(cls)
+        model._fit, model._data, model.adata, messages = mapping.mapped(
+            reference, adata, columns, flags, in_place=inplace_subset_query_vars)
+        warn(messages)
+        return model
+
+    @staticmethod
+    def prepare_query_anndata(adata, reference_model, return_reference_var_names=False, inplace=True):
+        """New cells with the genes of a reference in its order, those that they lack as zeros.
+
+        Sets: `adata` itself, unless inplace = False, which returns another. With `return_reference_var_names` the
+        names of these genes are returned instead. Warns where less than 80% of them are there.
+        Raises QueryError where none is.
+        """
+        reference = mapping.reference_fit(reference_model)
+        if return_reference_var_names:
+            return pd.Index(reference.registry.genes)
+        found, messages = mapping.aligned(adata, reference, inplace)
+        warn(messages)
+        return None if inplace else found
 
     def get_normalized_expression(
             self, adata=None, indices=None, transform_batch=None, gene_list=None, library_size=1, n_samples=1,

@@ -1,5 +1,7 @@
 """The compatibility table of a model's own keywords: what becomes of each that a script may bring along."""
 
+from dataclasses import fields
+
 from latome.backend import torch
 from latome.errors import SettingError
 
@@ -15,7 +17,8 @@ EMPTY = ("extra_encoder_kwargs", "extra_decoder_kwargs")
 
 def model_settings(module_class, arguments):
     """Settings of a model from the keywords of its class; continuous covariates enter the first layer alone."""
-    settings = {"continuous_in": "first"}
+    offered = {field.name for field in fields(module_class.Settings)}
+    settings = {"continuous_in": "first"} if "continuous_in" in offered else {}
     for name, value in arguments.items():
         if name in EMPTY:
             if value:
@@ -26,7 +29,18 @@ def model_settings(module_class, arguments):
             settings[name] = _activation(value)
         else:
             settings[name] = SPELLINGS.get(name, {}).get(value, value) if isinstance(value, str) else value
-    return module_class.Settings.make(**settings)
+    return module_class.Settings.make(**{name: value for name, value in settings.items()
+                                         if name in offered or not _is_as_always(module_class, name, value)})
+
+
+def _is_as_always(module_class, name, value):
+    """Whether a keyword says what is always so in a model without that choice; SettingError if it says otherwise."""
+    always = getattr(module_class.Settings, name, None)
+    if not isinstance(always, str | bool):
+        return False                                   # no such thing at all
+    if value != always:
+        raise SettingError(name, problem=f"`{name}` is always {always!r} in {module_class.title}.", hint="Leave it out.")
+    return True
 
 
 def _embedding(keywords):

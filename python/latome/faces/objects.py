@@ -1,9 +1,14 @@
 """Models as objects, in the interface of the papers: set up an AnnData, make a model, train it, ask it."""
 
 from latome.data.registry import Columns
+from latome.faces.autozi import AUTOZI
+from latome.faces.cellassign import CellAssign
 from latome.faces.counts import CountModel
+from latome.faces.linear_scvi import LinearSCVI
+from latome.faces.scanvi import SCANVI
+from latome.faces.solo import SOLO
 
-__all__ = ["SCVI"]
+__all__ = ["AUTOZI", "CellAssign", "LinearSCVI", "SCANVI", "SCVI", "SOLO"]
 
 
 class SCVI(CountModel):

@@ -20,7 +20,7 @@ from latome.training.history import History
 
 __all__ = ["check_target", "load", "pack", "read_tensors", "save", "unpack", "write_atomically", "write_tensors"]
 
-FORMAT = 2                                             # 2: size factors among the columns; 1 is read as well
+FORMAT = 3                                             # 2: size factors; 3: unlabeled, held; 1 and 2 are read as well
 AGAIN = "Save the model anew."
 WEIGHTS, DOCUMENT = "model.safetensors", "model.json"
 
@@ -30,7 +30,7 @@ def pack(fit):
     document = {
         "format": FORMAT, "latome": __version__, "kind": fit.kind, "settings": fit.settings.to_json(),
         "registry": fit.registry.to_json(), "seed": fit.seed, "training": fit.training,
-        "history": fit.history.to_json(),
+        "history": fit.history.to_json(), "held": fit.held,
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in fit.module.state_dict().items()}
     return json.dumps(document, allow_nan=False), save_tensors(weights)
@@ -76,13 +76,22 @@ def _assemble(facts, tensors, given=None):
         history = History.from_json(facts["history"])
         module = build(module_class, settings, registry)
         module.load_state_dict(tensors)
-        return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"])
+        held = _held(facts.get("held", {}), tensors)
+        return Fit(facts["kind"], settings, registry, module, history, facts["seed"], facts["training"], held)
     except LatomeError as error:
         raise ArchiveError(error.field, problem=f"The saved model cannot be used: {error.problem}",
                            hint=error.hint) from None
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ArchiveError("weights", problem=f"Weights and description of the model do not fit: {error}.",
                            hint=AGAIN) from None
+
+
+def _held(rows, tensors):
+    """What is held of the tensors, if each is there and has so many rows; ValueError if not."""
+    for name, n in rows.items():
+        if name not in tensors or not (n is None or isinstance(n, int) and 0 < n < len(tensors[name])):
+            raise ValueError(f"what is said to be held of '{name}' is not there")
+    return rows
 
 
 def write_atomically(path, content):

@@ -91,9 +91,10 @@ def identity(fit, trainer):
     """What must agree for training to go on: model, data, cells and options, but for how long and where."""
     options = {name: value for name, value in trainer.options.to_json().items() if name not in FREE}
     rows = hashlib.sha256(b"".join(np.asarray(rows, "<i8").tobytes() + b"|" for rows in trainer.cells.split))
+    held = {"held": fit.held} if fit.held else {}
     return {"kind": fit.kind, "settings": fit.settings.to_json(), "registry": fit.registry.to_json(), "seed": fit.seed,
             "options": options, "n_cells": trainer.data.n_cells, "total": float(trainer.data.source.totals().sum()),
-            "rows": rows.hexdigest(), "optimizer": type(trainer.optimizer.torch).__name__}
+            "rows": rows.hexdigest(), "optimizer": type(trainer.optimizer.torch).__name__} | held
 
 
 def begin(fit, data, options, callbacks=(), **more):

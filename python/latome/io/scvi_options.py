@@ -1,11 +1,12 @@
-"""The two-way map between the arguments of scvi-tools' SCVI and our settings."""
+"""The two-way map between the arguments of scvi-tools' classes and our settings."""
 
+from dataclasses import fields
 from itertools import islice
 
 from latome.errors import ArchiveError
 from latome.io.unpickle import Global
 
-__all__ = ["UnsupportedError", "arguments_of", "init_params_of", "settings_of"]
+__all__ = ["WRITTEN", "UnsupportedError", "arguments_of", "init_params_of", "settings_of"]
 
 #: How functions of torch are named in a file; torch_archive reads them as names.
 SOFTPLUS, RELU = Global("torch._C._nn softplus"), Global("torch.nn.modules.activation ReLU")
@@ -14,7 +15,19 @@ _POSITIONAL = ("n_hidden", "n_latent", "n_layers", "dropout_rate", "dispersion",
                "use_observed_lib_size", "latent_distribution")           # named in the signature of their SCVI
 _SHARED = (*_POSITIONAL, "log_variational", "batch_representation", "encode_covariates", "deeply_inject_covariates",
            "use_batch_norm", "use_layer_norm")
-_WITHOUT_EFFECT = ("adata", "registry", "use_cuda", "use_size_factor_key", "extra_payload_autotune")
+_WITHOUT_EFFECT = ("adata", "registry", "datamodule", "use_cuda", "use_size_factor_key", "extra_payload_autotune")
+_GROUPS = ("model_kwargs", "classifier_kwargs")        # arguments that hold further ones
+#: Their class -> arguments that are no settings: they are read elsewhere, or change nothing in a trained model.
+_ELSEWHERE = {"CellAssign": ("cell_type_markers", "random_b_g_0")}
+#: Their class -> what its signature names; other arguments are in a group of their own.
+_SIGNATURES = {
+    "SCVI": _POSITIONAL, "LinearSCVI": _POSITIONAL,
+    "SCANVI": (*_POSITIONAL[:-1], "linear_classifier"),
+    "AUTOZI": ("n_hidden", "n_latent", "n_layers", "dropout_rate", "dispersion", "latent_distribution", "alpha_prior",
+               "beta_prior", "minimal_dropout", "zero_inflation", "use_observed_lib_size"),
+}
+WRITTEN = tuple(_SIGNATURES)                            # classes whose models can be written in their layout
+_OURS = {"continuous_in", "embedding_dim", "var_activation"}            # unknown there, or known in another form
 _SCALARS = (str, bool, int, float, type(None), Global)
 _AS_USUAL = {"activation_fn": RELU, "bias": True, "use_activation": True, "var_eps": 1e-4}   # of a network's block
 
@@ -27,30 +40,43 @@ def arguments_of(init_params):
     """Their arguments of construction as one dict, from {"kwargs": {name: {...}}, "non_kwargs": {...}} or flat."""
     if "non_kwargs" not in init_params and "kwargs" not in init_params:
         arguments = dict(init_params)
-        return arguments | (arguments.pop("model_kwargs", None) or {})
+        groups = [arguments.pop(name, None) or {} for name in _GROUPS]
+        return {name: value for group in (arguments, *groups) for name, value in group.items()}
     arguments = dict(init_params.get("non_kwargs", {}))
     for group in init_params.get("kwargs", {}).values():
         arguments |= group or {}
     return arguments
 
 
-def settings_of(settings_class, init_params):
-    """Our settings from their arguments; UnsupportedError names one that has no counterpart."""
-    given = {name: value for name, value in arguments_of(init_params).items() if name not in _WITHOUT_EFFECT}
-    settings = {name: given.pop(name) for name in _SHARED if name in given}
+def settings_of(settings_class, init_params, peer_class="SCVI"):
+    """Our settings from the arguments of their class; UnsupportedError names one that has no counterpart."""
+    skipped = (*_WITHOUT_EFFECT, *_ELSEWHERE.get(peer_class, ()))
+    given = {name: value for name, value in arguments_of(init_params).items() if name not in skipped}
+    offered = {field.name for field in fields(settings_class)}
+    settings = {name: given.pop(name) for name in [*given] if name in offered - _OURS}
     for name, value in settings.items():
         if not isinstance(value, _SCALARS):
             raise _unsupported(name, value)
-    settings |= _embedding(given.pop("batch_embedding_kwargs", None)) | _variance(given.pop("var_activation", None))
+    if "embedding_dim" in offered:
+        settings |= _embedding(given.pop("batch_embedding_kwargs", None))
+    if "var_activation" in offered:
+        settings |= _variance(given.pop("var_activation", None))
+    if "continuous_in" in offered:
+        settings["continuous_in"] = "first"
     for network in ("extra_encoder_kwargs", "extra_decoder_kwargs"):
         block = given.pop(network, None) or {}
         other = {name: value for name, value in block.items() if name not in _AS_USUAL or value != _AS_USUAL[name]}
         if other:
             raise _unsupported(network, other)
     for name, value in given.items():
-        if value not in (None, {}):
+        fixed = None if name in offered else getattr(settings_class, name, None)
+        if not (_empty(value) or (isinstance(value, str | bool | int | float) and value == fixed)):
             raise _unsupported(name, value)
-    return settings_class.make(**settings, continuous_in="first")
+    return settings_class.make(**settings)
+
+
+def _empty(value):
+    return value is None or (isinstance(value, dict) and not value)
 
 
 def _embedding(given):
@@ -81,12 +107,13 @@ def _shown(value, depth=2):
     return f"<{type(value).__name__}>"
 
 
-def init_params_of(settings, softplus):
+def init_params_of(settings, softplus, peer_class="SCVI"):
     """Their arguments from our settings; `softplus` is what stands for that function."""
-    shared = {name: getattr(settings, name) for name in _SHARED}
-    options = {name: value for name, value in shared.items() if name not in _POSITIONAL}
+    signature, offered = _SIGNATURES[peer_class], {field.name for field in fields(settings)}
+    options = {name: getattr(settings, name) for name in _SHARED if name in offered and name not in signature}
     if settings.var_activation == "softplus":
         options["var_activation"] = softplus
     if settings.batch_representation == "embedding":
         options["batch_embedding_kwargs"] = {"embedding_dim": settings.embedding_dim}
-    return {"kwargs": {"kwargs": options}, "non_kwargs": {name: shared[name] for name in _POSITIONAL}}
+    group = "kwargs" if peer_class == "SCVI" else "model_kwargs"
+    return {"kwargs": {group: options}, "non_kwargs": {name: getattr(settings, name) for name in signature}}

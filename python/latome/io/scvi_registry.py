@@ -1,6 +1,7 @@
 """The two-way map between scvi-tools' registry of the data and ours."""
 
 import uuid
+from dataclasses import replace
 
 import numpy as np
 
@@ -9,21 +10,22 @@ from latome.data.fields import Columns, as_text
 from latome.data.registry import ONE_BATCH, Registry
 from latome.io.scvi_options import UnsupportedError
 
-__all__ = ["VERSION", "registry_of", "their_registry"]
+__all__ = ["VERSION", "registry_of", "their_registry", "with_markers"]
 
+UNLABELED = "unlabeled"                                # their category, where ours are missing values
 VERSION = "1.4.2"                                      # of scvi-tools, whose layout is written
 
 _CATEGORIES, _NUMBERS = "extra_categorical_covs", "extra_continuous_covs"
 
 
-def registry_of(theirs, genes, dispersion="gene"):
+def registry_of(theirs, genes, settings=None):
     """Our registry: the roles of the columns from their set-up, the categories as they were coded.
 
     Arguments
     ---------
     theirs : their `registry_`.
     genes : names of the genes, in order.
-    dispersion : of the model; one by label needs the labels even where no column holds them.
+    settings : of the model; a parameter by label needs the labels even where no column holds them.
 
     Raises UnsupportedError for names that latome cannot tell apart, ValueError, KeyError where a part is missing.
     """
@@ -38,10 +40,13 @@ def registry_of(theirs, genes, dispersion="gene"):
         layer=setup.get("layer"), batch=setup.get("batch_key"), labels=setup.get("labels_key"),
         categorical=categorical, continuous=tuple(_names(numbers.get("columns", ()))),
         size_factor=setup.get("size_factor_key"),
+        unlabeled=None if setup.get("unlabeled_category") is None else _names([setup["unlabeled_category"]])[0],
     )
     categories = {"batch": list(ONE_BATCH) if columns.batch is None else _mapping(fields["batch"])}
-    if columns.labels is not None or dispersion == "gene-label":
-        categories["labels"] = _mapping(fields["labels"])
+    by_label = settings is not None and "gene-label" in settings.to_json().values()
+    if columns.labels is not None or by_label:
+        labels = _mapping(fields["labels"])
+        categories["labels"] = [name for name in labels if name != columns.unlabeled]
     for name in categorical:
         if name in ("batch", "labels") and getattr(columns, name) != name:
             raise UnsupportedError(name, problem=f"The model has a categorical covariate called '{name}', beside a "
@@ -49,6 +54,17 @@ def registry_of(theirs, genes, dispersion="gene"):
         categories[name] = _names(covariates["mappings"][name])
     n_cells = fields.get("X", {}).get("summary_stats", {}).get("n_cells", 0)
     return Registry(tuple(_names(genes)), columns, categories, n_cells=int(n_cells))
+
+
+def with_markers(registry, table):
+    """The registry of their CellAssign: the cell types of its `Table` of markers are the labels."""
+    if list(_names(table.index)) != list(registry.genes):
+        raise ValueError("its table of markers is of other genes")
+    types = _names(table.columns)
+    marked = [np.asarray(values) != 0 for values in table.columns.values()]
+    markers = {name: [gene for gene, here in zip(registry.genes, column, strict=True) if here]
+               for name, column in zip(types, marked, strict=True)}
+    return replace(registry, categories={**registry.categories, "labels": types}, markers=markers)
 
 
 def _mapping(field):
@@ -64,25 +80,29 @@ def _names(values):
 
 
 # the way back ----------------------------------------------------------------------------------------------
-def their_registry(ours, adata=None):
+def their_registry(ours, adata=None, peer_class="SCVI"):
     """Their registry from ours, as plain containers and arrays.
 
     Arguments
     ---------
     ours : a `Registry`.
+    peer_class : name of their class.
     adata : the data; its columns tell the types of the categories (text without them), and whether it is minified.
     """
     columns, n_cells = ours.columns, ours.n_cells
+    unlabeled = [columns.unlabeled or UNLABELED] if peer_class == "SCANVI" else []          # theirs is the last category
 
-    def levels(role, name):
-        return _levels(ours.categories[role], adata.obs[name] if adata is not None and name in adata.obs else None)
+    def levels(role, name, more=()):
+        known = adata.obs[name] if adata is not None and name in adata.obs else None
+        return _levels([*ours.categories[role], *more], known)
 
     fields = {
         "X": _field("X" if columns.layer is None else "layers", columns.layer,
                     {"n_obs": n_cells, "n_vars": ours.n_genes, "column_names": names_array(ours.genes)},
                     {"n_vars": ours.n_genes, "n_cells": n_cells}),
         "batch": _category("batch", columns.batch, levels("batch", columns.batch)),
-        "labels": _category("labels", columns.labels, levels("labels", columns.labels) if columns.labels else None),
+        "labels": _category("labels", columns.labels, None if columns.labels is None else
+                            levels("labels", columns.labels, unlabeled)),
         "size_factor": _field("obs", columns.size_factor) if columns.size_factor else _absent(),
         _CATEGORIES: _absent({f"n_{_CATEGORIES}": 0}), _NUMBERS: _absent({f"n_{_NUMBERS}": 0}),
     }
@@ -99,8 +119,11 @@ def their_registry(ours, adata=None):
     setup = {"layer": columns.layer, "batch_key": columns.batch, "labels_key": columns.labels,
              "size_factor_key": columns.size_factor, "categorical_covariate_keys": list(columns.categorical) or None,
              "continuous_covariate_keys": list(columns.continuous) or None}
-    return {"scvi_version": VERSION, "model_name": "SCVI", "setup_method_name": "setup_anndata", "setup_args": setup,
-            "field_registries": fields, "_scvi_uuid": str(uuid.uuid4())}
+    if unlabeled:
+        setup |= {"unlabeled_category": unlabeled[0], "use_minified": False}
+        fields["labels"]["state_registry"]["unlabeled_category"] = unlabeled[0]
+    return {"scvi_version": VERSION, "model_name": peer_class, "setup_method_name": "setup_anndata",
+            "setup_args": setup, "field_registries": fields, "_scvi_uuid": str(uuid.uuid4())}
 
 
 def _minified(adata):

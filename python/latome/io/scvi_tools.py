@@ -17,8 +17,8 @@ from latome.errors import ArchiveError, LatomeError
 from latome.fit import Fit, build
 from latome.io import names, scvi_legacy, torch_archive
 from latome.io.pickled_tables import Table
-from latome.io.scvi_options import UnsupportedError, settings_of
-from latome.io.scvi_registry import registry_of
+from latome.io.scvi_options import UnsupportedError, arguments_of, settings_of
+from latome.io.scvi_registry import registry_of, with_markers
 from latome.modules import find
 from latome.training.history import History
 from latome.training.split import PARTS, Split, split_facts
@@ -26,7 +26,8 @@ from latome.training.split import PARTS, Split, split_facts
 __all__ = ["DATA", "FILES", "KINDS", "MODEL", "UnsupportedError", "read"]
 
 #: Their class -> our kind.
-KINDS = {"SCVI": "scvi"}
+KINDS = {"SCVI": "scvi", "SCANVI": "scanvi", "LinearSCVI": "ldvae", "AUTOZI": "autozi", "SOLO": "solo",
+         "CellAssign": "cellassign"}
 
 MODEL, DATA = "model.pt", "adata.h5ad"
 FILES = (MODEL, *scvi_legacy.FILES)                     # any of them tells a folder of theirs
@@ -72,8 +73,11 @@ def _assemble(content, adata_path):
         raise UnsupportedError(problem=f"The checkpoint holds a model of class {peer_class}, which is not "
                                        "supported yet.", hint="Supported: " + ", ".join(KINDS) + ".")
     kind = KINDS[peer_class]
-    settings = settings_of(find(kind).Settings, attributes["init_params_"])
-    registry = registry_of(peer_registry, content["var_names"], settings.dispersion)
+    settings = settings_of(find(kind).Settings, attributes["init_params_"], peer_class)
+    registry = registry_of(peer_registry, content["var_names"], settings)
+    markers = arguments_of(attributes["init_params_"]).get("cell_type_markers")
+    if markers is not None:
+        registry = with_markers(registry, markers)
     weights, complete = _weights(kind, peer_class, settings, registry, tensors)
     module = build(kind, settings, registry)            # the weights drawn here are replaced below
     if not complete:
@@ -89,8 +93,9 @@ def _weights(kind, peer_class, settings, registry, tensors):
 
     Shapes are compared on a module that takes no memory: what is made later is no larger than the file.
     """
-    if settings.n_layers > len(tensors):
-        raise ValueError(f"{settings.n_layers} layers, and {len(tensors)} tensors")
+    n_layers = getattr(settings, "n_layers", 0)
+    if n_layers > len(tensors):
+        raise ValueError(f"{n_layers} layers, and {len(tensors)} tensors")
     with torch.device("meta"):
         shape = build(kind, settings, registry)
     entries = names.entries_of(peer_class, shape)
@@ -122,6 +127,10 @@ def _fill_prior(module, registry, path):
 
 
 # history ---------------------------------------------------------------------------------------------------
+_METRICS = {f"{part}_{metric}": f"{metric}_{part}" for part in PARTS[:2]
+            for metric in ("accuracy", "f1_score", "calibration_error", "classification_loss")}
+
+
 def _history(peer):
     """One table by epoch from theirs, a table a quantity; quantities logged by step are left out."""
     columns, epochs = {}, set()
@@ -130,7 +139,8 @@ def _history(peer):
             continue
         index = [int(epoch) for epoch in table.index]
         for name, values in table.columns.items():
-            columns[name] = {epoch: float(value) for epoch, value in zip(index, values, strict=True)}
+            by_epoch = {epoch: float(value) for epoch, value in zip(index, values, strict=True)}
+            columns[_METRICS.get(name, name)] = by_epoch
             epochs.update(index)
     epochs = sorted(epochs)
     table = {name: [values.get(epoch, np.nan) for epoch in epochs] for name, values in columns.items()}

@@ -15,7 +15,7 @@ from latome.backend import torch
 from latome.errors import ArchiveError
 from latome.io import names
 from latome.io.archive import check_target, write_atomically
-from latome.io.scvi_options import init_params_of
+from latome.io.scvi_options import WRITTEN, init_params_of
 from latome.io.scvi_registry import names_array, their_registry
 from latome.io.scvi_tools import DATA, KINDS, MODEL
 from latome.training.split import PARTS, recovered_split
@@ -68,9 +68,10 @@ def _write_data(adata, path):
 
 
 def _refuse_without_counterpart(fit):
-    if fit.kind not in KINDS.values():
+    known = [kind for name, kind in KINDS.items() if name in WRITTEN]
+    if fit.kind not in known:
         raise ArchiveError("kind", problem=f"A model '{fit.kind}' cannot be written for scvi-tools.",
-                           hint="Known: " + ", ".join(KINDS.values()) + ".")
+                           hint="Known: " + ", ".join(known) + ".")
     settings = fit.settings
     beyond_first = settings.n_layers > 1 and settings.continuous_in == "every"
     if beyond_first and (fit.registry.n_continuous or settings.batch_representation == "embedding"):
@@ -82,14 +83,17 @@ def _refuse_without_counterpart(fit):
 def _content(fit, adata):
     """What their `model.pt` holds."""
     split = recovered_split(fit.training, fit.seed)
+    peer_class = next(name for name, kind in KINDS.items() if kind == fit.kind)
     attributes = {
-        "registry_": their_registry(fit.registry, adata),
-        "init_params_": init_params_of(fit.settings, torch.nn.functional.softplus),
+        "registry_": their_registry(fit.registry, adata, peer_class),
+        "init_params_": init_params_of(fit.settings, torch.nn.functional.softplus, peer_class),
         "is_trained_": bool(fit.trained), "history_": _history(fit.history),
         "get_normalized_function_name_": "get_normalized_expression", "run_name_": "", "run_id_": "",
         **{f"{part}_indices_": rows for part, rows in zip(PARTS, split or ())},
     }
-    return {"model_state_dict": _tensors(fit), "var_names": names_array(fit.registry.genes),
+    if peer_class == "SCANVI":
+        attributes["unlabeled_category_"] = attributes["registry_"]["setup_args"]["unlabeled_category"]
+    return {"model_state_dict": _tensors(fit, peer_class), "var_names": names_array(fit.registry.genes),
             "attr_dict": attributes}
 
 
@@ -101,7 +105,7 @@ def _history(history):
                                    columns=pandas.Index([name], dtype=object)) for name in table}
 
 
-def _tensors(fit):
+def _tensors(fit, peer_class):
     ours = {name: value.detach().cpu() for name, value in fit.module.state_dict().items()}
-    theirs = names.to_peer(names.entries_of("SCVI", fit.module), ours)
-    return theirs | names.spare_tensors("SCVI", fit.module, fit.registry)
+    theirs = names.to_peer(names.entries_of(peer_class, fit.module), ours)
+    return theirs | names.spare_tensors(peer_class, fit.module, fit.registry)

@@ -24,12 +24,13 @@ from latome.distributions import (
     ZeroInflatedNegativeBinomial,
 )
 from latome.errors import FieldError
+from latome.kernels.heads import given
 from latome.nn import ExpressionDecoder, NormalEncoder
 from latome.nn.blocks import Inputs
 from latome.protocol import Generated, Module, Settings, setting
 from latome.protocol.priors import library_moments, standard_normal
 
-__all__ = ["ExpressionModule", "ExpressionSettings"]
+__all__ = ["ExpressionModule", "ExpressionSettings", "refuse_unlabeled", "rows_by"]
 
 Dispersion = Literal["gene", "gene-batch", "gene-label", "gene-cell"]
 
@@ -60,10 +61,18 @@ class ExpressionSettings(Settings):
     var_activation: ClassVar = "exp"
 
 
-def _refuse_unlabeled(labels):
+def rows_by(kind, registry, setting="dispersion"):
+    """The rows of a table with one number a gene and category: (), (n_batch,) or (n_labels,)."""
+    if kind == "gene-label" and not registry.n_labels:
+        raise FieldError("labels", problem=f"{setting} 'gene-label' needs labels.", hint="Name the column of labels.")
+    return {"gene": (), "gene-batch": (registry.n_batch,), "gene-label": (registry.n_labels,)}[kind]
+
+
+def refuse_unlabeled(labels, setting="dispersion"):
+    """FieldError where a cell has no label (m,), which a setting by label needs."""
     if (labels < 0).any():
-        raise FieldError("labels", problem="dispersion 'gene-label' needs a label for each cell; some have none.",
-                         hint="Label them, or use a model of another dispersion.")
+        raise FieldError("labels", problem=f"{setting} 'gene-label' needs a label for each cell; some have none.",
+                         hint=f"Label them, or choose another {setting}.")
 
 
 class ExpressionModule(Module, ABC):
@@ -112,16 +121,12 @@ class ExpressionModule(Module, ABC):
         kind, g = self.settings.dispersion, registry.n_genes
         if self.settings.gene_likelihood == "poisson" or kind == "gene-cell":
             return None
-        if kind == "gene-label" and not registry.n_labels:
-            raise FieldError("labels", problem="dispersion 'gene-label' needs labels.",
-                             hint="Name the column of labels.")
-        rows = {"gene": (), "gene-batch": (registry.n_batch,), "gene-label": (registry.n_labels,)}[kind]
-        return torch.nn.Parameter(torch.randn(*rows, g))
+        return torch.nn.Parameter(torch.randn(*rows_by(kind, registry), g))
 
     def prepare(self, data, rows):
         """Sets: the library prior, from the total counts of all cells in each batch; checks the labels."""
         if self.settings.dispersion == "gene-label":
-            _refuse_unlabeled(data.codes["labels"])
+            refuse_unlabeled(data.codes["labels"])
         if self.library_encoder is not None:
             codes = data.codes["batch"]
             moments = library_moments(data.totals, codes, self.library_mean.shape[0])
@@ -136,12 +141,16 @@ class ExpressionModule(Module, ABC):
             continuous = torch.cat([continuous, self.embedding(cells["batch"])], 1)
         return cells["categories"], continuous
 
+    def encoded(self, cells):
+        """What the encoders see: (counts (m, g) on their scale, sparse, and covariates where they enter)."""
+        x = cells["x"].log1p() if self.settings.log_variational else cells["x"]
+        return x, *(self._covariates(cells) if self.settings.encode_covariates else ())
+
     def inference(self, cells):
-        x = cells["x"].log1p() if self.settings.log_variational else cells["x"]             # (m, g), sparse
-        covariates = self._covariates(cells) if self.settings.encode_covariates else ()
-        posterior = {"z": self.encoder(x, *covariates)}                 # event (k,)
+        seen = self.encoded(cells)
+        posterior = {"z": self.encoder(*seen)}                          # event (k,)
         if self.library_encoder is not None:
-            posterior["library"] = self.library_encoder(x, *covariates)  # event (1,)
+            posterior["library"] = self.library_encoder(*seen)          # event (1,)
         return posterior
 
     def generative(self, latents, cells):
@@ -154,20 +163,23 @@ class ExpressionModule(Module, ABC):
             log_library = latents["library"]                            # (..., m, 1)
             moments = self.library_mean[cells["batch"]], self.library_variance[cells["batch"]]
             prior["library"] = DiagonalNormal(*(moment.unsqueeze(1) for moment in moments))
-        heads = self.decoder(z, *self._covariates(cells))
-        return Generated({"x": self.likelihood(heads, log_library, cells)}, prior)
+        return Generated({"x": self.likelihood(self.heads(latents, cells), log_library, cells)}, prior)
+
+    def heads(self, latents, cells):
+        """{name: head} of the likelihood (..., m, g) at latents (..., m, k)."""
+        return self.decoder(latents["z"], *self._covariates(cells))
 
     def likelihood(self, heads, log_library, cells):
         """The distribution of the counts from the decoder's heads: event (g,)."""
         place = {"logits": heads["logits"], "log_library": log_library}             # (..., m, g)
         if self.has_size_factor:
-            place = {"log_rho": log_softplus(heads["logits"].value()), "log_library": log_library}
+            place = {"log_rho": log_softplus(given(heads["logits"])), "log_library": log_library}
         likelihood = self.settings.gene_likelihood
         if likelihood == "poisson":
             return Poisson(**place)
         theta = {"log_theta": heads["log_theta"].value() if "log_theta" in heads else self.log_theta}
         if self.settings.dispersion in ("gene-batch", "gene-label"):
-            theta["theta_rows"] = self._dispersion_rows(cells)          # (m,) rows of a table (b, g)
+            theta["theta_rows"] = self.table_rows(cells)                # (m,) rows of a table (b, g)
         if likelihood == "normal":
             table, rows = theta["log_theta"], theta.get("theta_rows")
             return NormalCounts(log_sd=table if rows is None else table[rows], **place)
@@ -175,11 +187,12 @@ class ExpressionModule(Module, ABC):
             return NegativeBinomial(**theta, **place)
         return ZeroInflatedNegativeBinomial(gate=heads["gate"], **theta, **place)
 
-    def _dispersion_rows(self, cells):
-        if self.settings.dispersion == "gene-batch":
+    def table_rows(self, cells, setting="dispersion"):
+        """(m,): each cell's row of a table by batch or label, as the `setting` says."""
+        if getattr(self.settings, setting) == "gene-batch":
             return cells["batch"]
         if not self.training:                                           # `prepare` has seen the cells of training
-            _refuse_unlabeled(cells["labels"])
+            refuse_unlabeled(cells["labels"], setting)
         return cells["labels"]
 
 

@@ -9,21 +9,19 @@ from typing import ClassVar, Literal
 from latome.modules.expression import ExpressionModule, ExpressionSettings
 from latome.protocol import setting
 
-__all__ = ["SCVI", "ScviSettings"]
+__all__ = ["SCVI", "ScviChoices", "ScviSettings"]
 
 Where = Literal["encoder", "decoder", "both", "none"]
 
 
 @dataclass(frozen=True)
-class ScviSettings(ExpressionSettings):
-    """Settings of scVI."""
+class ScviChoices(ExpressionSettings):
+    """What the networks of scVI let choose, in the models that are built of them."""
 
     gene_likelihood: Literal["zinb", "nb", "poisson", "normal"] = setting(
         "zinb", "Distribution of the counts; normal is for values that are no counts, such as normalised ones.")
     use_observed_lib_size: bool = setting(
         True, "Take each cell's total count as its library size, rather than infer it.")
-    latent_distribution: Literal["normal", "ln"] = setting(
-        "normal", "Whether the latent is normal or logistic-normal (shares that sum to 1).")
     log_variational: bool = setting(True, "Encode log(1 + counts) rather than the counts themselves.")
     batch_representation: Literal["one-hot", "embedding"] = setting(
         "one-hot", "Whether each batch has weights of its own in the networks, or a learnt vector that enters them.")
@@ -39,6 +37,14 @@ class ScviSettings(ExpressionSettings):
 
     presets: ClassVar = {"for_mapping": {"encode_covariates": True, "n_layers": 2, "use_batch_norm": "none",
                                          "use_layer_norm": "both"}}
+
+
+@dataclass(frozen=True)
+class ScviSettings(ScviChoices):
+    """Settings of scVI."""
+
+    latent_distribution: Literal["normal", "ln"] = setting(
+        "normal", "Whether the latent is normal or logistic-normal (shares that sum to 1).")
 
 
 class SCVI(ExpressionModule):

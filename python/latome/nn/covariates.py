@@ -21,9 +21,10 @@ class CovariateLinear(torch.nn.Module):
     n_in, n_out : widths of x and y.
     category_sizes : number of categories of each categorical covariate.
     n_continuous : number of continuous covariates.
+    bias : whether there is a b.
     """
 
-    def __init__(self, n_in, n_out, category_sizes=(), n_continuous=0):
+    def __init__(self, n_in, n_out, category_sizes=(), n_continuous=0, *, bias=True):
         super().__init__()
         widths = [size if size > 1 else 0 for size in category_sizes]
         bound = 1 / math.sqrt(n_in + n_continuous + sum(widths))       # Kaiming uniform with a = sqrt(5)
@@ -32,7 +33,7 @@ class CovariateLinear(torch.nn.Module):
             return torch.nn.Parameter(torch.empty(*shape).uniform_(-bound, bound))
 
         self.weight = torch.nn.Parameter(uniform(n_out, n_in).detach().t().contiguous().t())
-        self.bias = uniform(n_out)
+        self.bias = uniform(n_out) if bias else None
         self.tables = torch.nn.ParameterList([uniform(width, n_out) for width in widths if width])
         self.columns = [j for j, width in enumerate(widths) if width]   # which covariate each table serves
         self.continuous = uniform(n_out, n_continuous) if n_continuous else None

@@ -22,11 +22,13 @@ class NormalEncoder(torch.nn.Module):
     n_hidden, n_layers, inputs, **block : of the `FullyConnected` network.
     family : the distribution, `DiagonalNormal` or `LogisticNormal`.
     variance : "exp" or "softplus", what makes the variance positive.
+    smallest : added to the variance.
     """
 
-    def __init__(self, n_in, n_out, n_hidden, n_layers, inputs=None, *, family=DiagonalNormal, variance="exp", **block):
+    def __init__(self, n_in, n_out, n_hidden, n_layers, inputs=None, *, family=DiagonalNormal, variance="exp",
+                 smallest=SMALLEST_VARIANCE, **block):
         super().__init__()
-        self.family, self.positive = family, ACTIVATIONS[variance]
+        self.family, self.positive, self.smallest = family, ACTIVATIONS[variance], smallest
         self.hidden = FullyConnected(n_in, n_hidden, n_layers, inputs, **block)
         self.mean = torch.nn.Linear(n_hidden, n_out)
         self.log_variance = torch.nn.Linear(n_hidden, n_out)
@@ -35,4 +37,4 @@ class NormalEncoder(torch.nn.Module):
         """A distribution of the family over (m, n_out) from x (m, n_in)."""
         h = self.hidden(x, categories, continuous)                      # (m, h)
         mean, log_variance = narrow_linears(h, self.mean, self.log_variance)
-        return self.family(mean, self.positive(log_variance) + SMALLEST_VARIANCE)
+        return self.family(mean, self.positive(log_variance) + self.smallest)

@@ -38,6 +38,7 @@ class Module(torch.nn.Module, ABC):
     ----------------
     title, paper : for people.
     Settings : dataclass of settings.
+    recipe : {option of training: value} where the model's default is not the general one.
     fields : roles of columns that must be present ("labels", the name of an obsm matrix ...).
     warmed : divergences that the KL warm-up scales.
     warmed_likelihoods : log-likelihoods that it scales too.
@@ -46,11 +47,13 @@ class Module(torch.nn.Module, ABC):
         times the number of training cells).
     latent_family : distribution of z.
     encoders : names of the networks that `inference` uses; training of the decoder alone leaves them as they are.
+    gradient_clip : bound of the gradient's norm in training, where the options name none; None for no bound.
     """
 
     title = ""
     paper = ""
     Settings = None
+    recipe = {}
     fields = ()
     warmed = ("z",)
     warmed_likelihoods = ()
@@ -58,6 +61,7 @@ class Module(torch.nn.Module, ABC):
     reduction = "mean"
     latent_family = DiagonalNormal
     encoders = ()
+    gradient_clip = None
 
     @abstractmethod
     def inference(self, cells):
@@ -97,6 +101,18 @@ class Module(torch.nn.Module, ABC):
     def adversary(self):
         """A network from z to logits of the batch that training should fool, or None."""
         return None
+
+    def tallied(self, sums):
+        """{metric: number} at the end of an epoch, from the sums of `Terms.tally`, arrays by the same names.
+
+        A metric that the epoch's cells do not allow is left out. Each becomes a column of the history.
+        """
+        return {}
+
+    def label_probabilities(self, cells):
+        """(m, labels): the probability of each label for the cells of a minibatch."""
+        raise QueryError("kind", problem=f"{self.title or type(self).__name__} does not tell labels.",
+                         hint="Ask a model that does: scANVI, Solo or CellAssign.")
 
     def draw(self, posterior, draw):
         """{name: value}: a sample of each latent ("sample"), or its mean ("mean")."""

@@ -45,11 +45,14 @@ class Terms:
     ---------
     log_likelihood, divergence : {name: Term}.
     penalty : {name: (scalar, weight)} further losses of the whole minibatch, such as a classifier's.
+    tally : {name: tensor} of what is counted beside the objective. The loop adds them up over an epoch's minibatches,
+        so their shapes stay the same; `Module.tallied` makes numbers of the sums.
     """
 
     log_likelihood: dict
     divergence: dict = field(default_factory=dict)
     penalty: dict = field(default_factory=dict)
+    tally: dict = field(default_factory=dict)
 
     def reconstruction(self):
         """(m,): minus the log-likelihoods, unweighted."""

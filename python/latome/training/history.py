@@ -5,7 +5,9 @@ import pandas
 
 from latome.backend import torch
 
-__all__ = ["History", "add_terms", "summarise"]
+__all__ = ["History", "add_terms", "plain_sums", "summarise", "sums_from_plain"]
+
+TALLY = "tally."                                       # begins the names of sums that the module makes numbers of
 
 
 class History:
@@ -61,13 +63,31 @@ def add_terms(sums, terms):
     found = {"reconstruction_loss": terms.reconstruction(), "kl_local": terms.divergences()}
     n = found["kl_local"].shape[0]
     found |= {name: value * n for name, (value, _) in terms.penalty.items()}
+    found = {name: value.sum() for name, value in found.items()}
+    found |= {TALLY + name: value.detach() for name, value in terms.tally.items()}
     for name, value in found.items():
-        sums[name] = value.sum() + sums[name] if name in sums else value.sum()
+        sums[name] = value + sums[name] if name in sums else value
     sums["n"] = sums.get("n", 0) + n
 
 
-def summarise(sums, part):
-    """{quantity_part: mean a cell} of an epoch's sums; the ELBO is given as a loss, smaller is better."""
+def plain_sums(sums):
+    """The same as numbers and lists of them."""
+    return {name: value if name == "n" else torch.as_tensor(value).tolist() for name, value in sums.items()}
+
+
+def sums_from_plain(sums, device):
+    """The reverse of `plain_sums`."""
+    return {name: value if name == "n" else torch.as_tensor(value, device=device) for name, value in sums.items()}
+
+
+def summarise(sums, part, module):
+    """{quantity_part: number} of an epoch's sums, means a cell; the ELBO is given as a loss, smaller is better.
+
+    What `module` makes of its tallies stands beside them, and in place of a mean of the same name.
+    """
     n = sums["n"]
-    row = {f"{name}_{part}": float(value) / n for name, value in sums.items() if name != "n"}
+    row = {f"{name}_{part}": float(value) / n for name, value in sums.items() if name != "n" and TALLY not in name}
+    tally = {name.removeprefix(TALLY): np.asarray(torch.as_tensor(value).cpu(), dtype=np.float64)
+             for name, value in sums.items() if name.startswith(TALLY)}
+    row |= {f"{name}_{part}": float(value) for name, value in module.tallied(tally).items()} if tally else {}
     return {f"elbo_{part}": row[f"reconstruction_loss_{part}"] + row[f"kl_local_{part}"]} | row

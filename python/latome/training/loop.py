@@ -21,6 +21,7 @@ from latome.training.adversary import Adversary
 from latome.training.callbacks import Callbacks
 from latome.training.cells import TrainingCells
 from latome.training.contention import Contention
+from latome.training.held import Held
 from latome.training.history import History, add_terms, summarise
 from latome.training.optimizer import FlatOptimizer, adam, clipping, created_by
 from latome.training.options import default_epochs
@@ -61,10 +62,11 @@ class Trainer:
     split : [training rows, validation rows, test rows]; by default drawn as `options` say.
     optimizer : function of a list of parameters that returns an optimiser of torch, in place of `options.optimizer`.
     ranks : the `Ranks` that train together; by default this process alone.
+    held : {name of a tensor: leading rows that stay as they are, None for all}; see training/held.py.
     """
 
     def __init__(self, module, data, options, *, seed=0, history=None, callbacks=(), split=None, optimizer=None,
-                 ranks=None):
+                 ranks=None, held=None):
         self.module, self.data, self.options, self.seed = module, data, options, seed
         self.callbacks, self.ranks = Callbacks(callbacks), ranks or Ranks()
         self.device = find_device(self.ranks.device(options.device))
@@ -80,14 +82,19 @@ class Trainer:
         self.contention = Contention(threads, watch=long_spins and self.device.type == "cpu")
         self.frozen = frozen_parts(module) if options.update_only_decoder else []
         module.to(self.device)
+        self.held = Held(module, held or {})
+        self.frozen.append(self.held)
         module.prepare(data, self.train_rows)
+        self.held.put_back()
         self.ranks.align(module.state_dict().values())
         self.own_norms = shared_norms(module, self.ranks)
         still = {p for part in self.frozen for p in part.parameters()}
         self.optimizer = FlatOptimizer([p for p in module.parameters() if p not in still], maker(options, optimizer),
-                                       clipping(options.gradient_clip_val, options.gradient_clip_algorithm),
+                                       clipping(options.gradient_clip_val or module.gradient_clip,
+                                                options.gradient_clip_algorithm),
                                        None if self.ranks.alone else self.ranks.add_up)
-        network = module.adversary()
+        with self.random.active():                     # its weights are drawn from the seed
+            network = module.adversary()
         self.adversary = Adversary(network.to(self.device), options, self.ranks) if network is not None else None
         self.stopping = EarlyStopping(options)
         self.plateau = Plateau(options, self.optimizer) if options.reduce_lr_on_plateau else None
@@ -245,8 +252,10 @@ class Trainer:
         if self.adversary:
             loss = loss + self.adversary.fool(latents["z"], cells["batch"], weight)
         self.ranks.weighed(loss).backward()
+        self.held.silence()
         self.optimizer.step()
         self.module.after_step()
+        self.held.restore()
         if self.adversary:
             self.adversary.step(latents["z"], cells["batch"], weight)
         self.step += 1
@@ -256,7 +265,7 @@ class Trainer:
         """Record an epoch that was interrupted, from the cells it saw; there is no validation of it."""
         if not self.sums:
             return
-        row = {"epoch": self.epoch, **summarise(self.sums, "train")}
+        row = {"epoch": self.epoch, **summarise(self.sums, "train", self.module)}
         if self._sound(row):
             self.history.append(row)
             self.epoch += 1
@@ -265,7 +274,7 @@ class Trainer:
 
     def _end_epoch(self, weight):
         """Read the epoch's sums, validate, and tell whether to stop."""
-        row = {"epoch": self.epoch, **summarise(self.ranks.total(self.sums), "train"), "kl_weight": weight}
+        row = {"epoch": self.epoch, **summarise(self.ranks.total(self.sums), "train", self.module), "kl_weight": weight}
         if self.plateau or self.options.lr_schedule != "constant":
             row["lr"] = self.optimizer.lr
         with torch.no_grad():
@@ -294,7 +303,7 @@ class Trainer:
         for cells in self.cells.validation:
             add_terms(sums, self.module.terms(cells))
         self._learn()
-        return summarise(self.ranks.total(sums), "validation")
+        return summarise(self.ranks.total(sums), "validation", self.module)
 
     def weights(self):
         """{name: tensor} of the module, copied."""

@@ -1,6 +1,7 @@
 """The memory of a training: what goes to disk, and from which it goes on as if it had never stopped."""
 
 from latome.training.adversary import named
+from latome.training.history import plain_sums, sums_from_plain
 
 __all__ = ["remember", "take_up"]
 
@@ -23,8 +24,7 @@ def remember(trainer):
         weights, facts["best"] = trainer.best.memory()
         tensors |= {f"best.{name}": value.clone() for name, value in weights.items()}
     if trainer.done:
-        sums = {name: value if name == "n" else float(value) for name, value in trainer.sums.items()}
-        facts["sums"] = trainer.ranks.each(sums)
+        facts["sums"] = trainer.ranks.each(plain_sums(trainer.sums))
         for rank, states in enumerate(trainer.ranks.each(trainer.random.state)):
             tensors |= {f"random.{rank}.{i}": state for i, state in enumerate(states) if state is not None}
     return tensors, facts
@@ -46,6 +46,6 @@ def take_up(trainer, tensors, facts):
     if trainer.best:
         trainer.best.restore(named(tensors, "best."), facts["best"])
     if trainer.done:
-        trainer.sums = facts["sums"][trainer.ranks.rank]
+        trainer.sums = sums_from_plain(facts["sums"][trainer.ranks.rank], trainer.device)
         states = named(tensors, f"random.{trainer.ranks.rank}.")
         trainer.random.state = tuple(states.get(str(i)) for i in range(3))

@@ -6,7 +6,7 @@ from typing import Literal
 from latome.errors import SettingError
 from latome.protocol.settings import Settings, check_setting, setting
 
-__all__ = ["PRESETS", "TrainingOptions", "default_epochs", "limited"]
+__all__ = ["PRESETS", "TrainingOptions", "default_epochs", "limited", "refining_epochs"]
 
 Validated = Literal["elbo_validation", "reconstruction_loss_validation", "kl_local_validation"]
 Monitor = Literal["elbo_validation", "reconstruction_loss_validation", "kl_local_validation", "elbo_train"]
@@ -128,6 +128,11 @@ class TrainingOptions(Settings):
 def default_epochs(n_cells, most=400):
     """max(1, min(round(20000 / n * 400), most)): the heuristic of the reference text."""
     return max(1, min(round(20000 / n_cells * 400), most))
+
+
+def refining_epochs(n_cells):
+    """Epochs of a model that begins with the weights of a trained one: a third of the above, from 2 to 10."""
+    return min(10, max(2, round(default_epochs(n_cells) / 3)))
 
 
 def limited(bounds, limit):

@@ -17,6 +17,7 @@ import numpy as np
 from latome.backend import torch
 from latome.data.minibatches import Minibatches, minibatch_bounds
 from latome.errors import TrainingError
+from latome.training.history import plain_sums
 
 __all__ = ["Ranks", "Slices", "joined"]
 
@@ -106,11 +107,12 @@ class Ranks:
         return said[0]
 
     def total(self, sums):
-        """Sums of an epoch, {name: number or scalar tensor}, over all ranks: {name: number}."""
+        """Sums of an epoch, {name: number or tensor}, over all ranks: {name: number or array}."""
         if self.alone:
             return sums
-        parts = self.each({name: value if name == "n" else float(value) for name, value in sums.items()})
-        return {name: sum(part.get(name, 0) for part in parts) for name in dict.fromkeys(k for p in parts for k in p)}
+        parts = self.each(plain_sums(sums))
+        names = dict.fromkeys(name for part in parts for name in part)
+        return {name: sum(np.asarray(part.get(name, 0)) for part in parts) for name in names}
 
     def align(self, tensors):
         """Give all the first rank's values of some tensors, in place."""

@@ -141,3 +141,80 @@ def test_compare():
     assert metrics.compare([0.5, 0.5], [0.509, 0.509])["not_worse"]
     assert not metrics.compare([0.5, 0.5], [0.511, 0.511])["not_worse"]
     assert metrics.compare([0.5], [0.4])["error"] == 0
+
+
+def test_area_under_roc_counts_pairs():
+    """Pairs (true, other): 4, 1 against 3, 1: wins 2 + 0.5 of 4."""
+    scores, truth = np.array([4.0, 1.0, 3.0, 1.0]), np.array([True, True, False, False])
+    assert metrics.area_under_roc(scores, truth) == pytest.approx(2.5 / 4, abs=1e-12)
+
+
+def test_average_precision_by_hand():
+    """In order: true, other, then two tied of which one is true: 1/2 * 1 + 1/2 * 2/4."""
+    scores, truth = np.array([0.9, 0.5, 0.2, 0.2]), np.array([True, False, False, True])
+    assert metrics.average_precision(scores, truth) == pytest.approx(0.75, abs=1e-12)
+    recall, precision = metrics.precision_recall(scores, truth)
+    assert recall.tolist() == [0.5, 0.5, 1.0] and precision.tolist() == [1.0, 0.5, 0.5]
+
+
+def test_scores_and_labels_against_scikit_learn():
+    learn = pytest.importorskip("sklearn.metrics")
+    generator = np.random.default_rng(6)
+    for _ in range(20):
+        truth, scores = generator.random(300) < 0.2, generator.integers(0, 40, 300) / 40
+        assert metrics.area_under_roc(scores, truth) == pytest.approx(learn.roc_auc_score(truth, scores), abs=1e-12)
+        assert metrics.average_precision(scores, truth) == pytest.approx(
+            learn.average_precision_score(truth, scores), abs=1e-12)
+        labels, predicted = generator.integers(0, 5, 300), generator.integers(0, 5, 300)
+        assert metrics.macro_f1(labels, predicted) == pytest.approx(
+            learn.f1_score(labels, predicted, average="macro"), abs=1e-12)
+
+
+def test_macro_f1_leaves_out_labels_that_never_occur():
+    """a: 2 * 1 / (2 + 1); b: 2 * 1 / (1 + 1); c is predicted once and never true."""
+    assert metrics.macro_f1(np.array(["a", "a", "b"]), np.array(["a", "c", "b"])) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_calibration_error_by_hand():
+    """Of two bins: {0.4, right}, {0.6, 0.8, one right}: 1/3 * 0.6 + 2/3 * 0.2."""
+    sure, right = np.array([0.4, 0.6, 0.8]), np.array([True, True, False])
+    assert metrics.calibration_error(sure, right, bins=2) == pytest.approx(0.6 / 3 + 2 * 0.2 / 3, abs=1e-12)
+
+
+def test_calibration_error_of_calibrated_probabilities():
+    """|confidence - share right| of a bin of m cells is about half-normal: sqrt(2 p (1 - p) / (pi m))."""
+    generator = np.random.default_rng(7)
+    sure = generator.random(60000)
+    found = metrics.calibration_error(sure, generator.random(60000) < sure)
+    assert found < 2 * np.sqrt(2 * 0.25 / (np.pi * 4000))
+
+
+def test_reliability_puts_ends_into_the_bins_they_end():
+    share, sure, right = metrics.reliability(np.array([0.0, 0.5, 1.0]), np.array([False, True, True]), bins=2)
+    assert share.tolist() == [2 / 3, 1 / 3] and sure.tolist() == [0.25, 1.0] and right.tolist() == [0.5, 1.0]
+
+
+def test_neighbours_never_hold_the_cell_itself():
+    z = np.repeat(np.arange(6.0), 3)[:, None]                          # each place three times
+    nearest = metrics.neighbours_of(z, 2)
+    assert nearest.shape == (18, 2) and not (nearest == np.arange(18)[:, None]).any()
+    assert np.array_equal(z[nearest, 0], np.repeat(z, 2, axis=1))
+
+
+def test_geary_is_the_dense_formula():
+    generator = np.random.default_rng(8)
+    x, z = generator.normal(size=(120, 7)), generator.normal(size=(120, 3))
+    nearest = metrics.neighbours_of(z, 5)
+    w = np.zeros((120, 120))
+    w[np.arange(120)[:, None], nearest] = 1
+    apart = (x[:, None] - x[None]) ** 2                                # (n, n, g)
+    expected = 119 / (2 * w.sum()) * np.einsum("ij,ijg->g", w, apart) / ((x - x.mean(0)) ** 2).sum(0)
+    np.testing.assert_allclose(metrics.geary(x, nearest), expected, rtol=1e-12)
+
+
+def test_geary_of_random_and_of_smooth_values():
+    """Of values at random its mean is 1 and its error about sqrt(2 / (n k)); of the place itself it is near 0."""
+    generator = np.random.default_rng(9)
+    z = generator.normal(size=(2000, 2))
+    found = metrics.geary(np.column_stack([generator.normal(size=2000), z[:, 0]]), metrics.neighbours_of(z, 10))
+    assert abs(found[0] - 1) < 0.05 and found[1] < 0.05

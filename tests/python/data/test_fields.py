@@ -54,6 +54,19 @@ def test_a_file_brings_text_where_memory_had_numbers():
         assert [known[code] for code in found] == [str(v).removesuffix(".0") for v in values]
 
 
+@pytest.mark.parametrize(("values", "unlabeled", "categories", "codes"), [
+    (list("abcabc"), "b", ["a", "c"], [0, -1, 1, 0, -1, 1]),
+    ([1, -1, 2, 1, -1, 2], -1, ["1", "2"], [0, -1, 1, 0, -1, 1]),
+    ([1.0, -1.0, NA, 1.0, -1.0, 2.0], "-1", ["1", "2"], [0, -1, -1, 0, -1, 1]),
+    (list("aaabbb"), "none", ["a", "b"], [0, 0, 0, 1, 1, 1]),
+    (["none"] * 6, "none", [], [-1] * 6),
+])
+def test_a_value_that_stands_for_a_missing_one(values, unlabeled, categories, codes):
+    obs, unlabeled = table(values), Columns(unlabeled=unlabeled).unlabeled
+    assert categories_of(obs, "column", "labels", allow_missing=True, missing_as=unlabeled) == categories
+    assert encode(obs, "column", "labels", categories, allow_missing=True, missing_as=unlabeled).tolist() == codes
+
+
 @pytest.mark.parametrize("missing", [None, NA, pd.NA], ids=["None", "nan", "NA"])
 def test_missing_values(missing):
     obs = table(pd.array(["a", missing, "b", missing, "a", "a"], dtype=object))

@@ -92,6 +92,29 @@ def test_labels_may_be_absent_from_a_query_or_partly_missing(adata):
     assert (open_data(bare, registry=data.registry).codes["labels"] == -1).all()
 
 
+def test_a_value_may_stand_for_no_label(adata):
+    adata.obs["known"] = adata.obs["cell_type"].astype(object)
+    adata.obs.loc[adata.obs_names[::3], "known"] = "unknown"
+    adata.obs.loc[adata.obs_names[1], "known"] = np.nan
+    data = open_data(adata, dataclasses.replace(ALL, labels="known", unlabeled="unknown"))
+    none = (np.arange(adata.n_obs) % 3 == 0) | (np.arange(adata.n_obs) == 1)
+    assert data.registry.categories["labels"] == ["type_1", "type_2"]
+    assert ((data.codes["labels"] == -1) == none).all()
+    again = Registry.from_json(json.loads(json.dumps(data.registry.to_json())))
+    assert again.columns.unlabeled == "unknown"
+    np.testing.assert_array_equal(open_data(adata, registry=again).codes["labels"], data.codes["labels"])
+    other = open_data(adata, dataclasses.replace(again.columns, unlabeled="type_1"))
+    assert other.registry.categories["labels"] == ["type_2", "unknown"]
+    with pytest.raises(FieldError, match="not trained on: 'unknown'"):
+        open_data(adata, dataclasses.replace(again.columns, unlabeled=None), registry=again)
+
+
+def test_columns_of_older_documents(adata):
+    document = open_data(adata, ALL).registry.to_json()
+    del document["columns"]["unlabeled"]
+    assert Registry.from_json(document).columns == ALL
+
+
 def test_counts_of_the_chosen_genes_alone_must_be_counts(adata):
     spoilt = adata.copy()
     spoilt.X = spoilt.X.toarray()

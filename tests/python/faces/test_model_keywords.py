@@ -5,6 +5,7 @@ import pytest
 from latome.backend import torch
 from latome.errors import SettingError
 from latome.faces.model_keywords import model_settings
+from latome.modules.linear_scvi import LDVAE, LdvaeSettings
 from latome.modules.scvi import SCVI, ScviSettings
 
 FIRST = {"continuous_in": "first"}
@@ -23,6 +24,15 @@ FIRST = {"continuous_in": "first"}
 ])
 def test_settings_of_a_model(keywords, expected):
     assert model_settings(SCVI, keywords) == ScviSettings(**(FIRST | expected))
+
+
+def test_what_a_model_leaves_no_choice_of():
+    known = {"use_batch_norm": "both", "encode_covariates": False, "var_activation": None, "n_latent": 4}
+    assert model_settings(LDVAE, known) == LdvaeSettings(n_latent=4)
+    with pytest.raises(SettingError, match="`use_batch_norm` is always 'both' in LDVAE"):
+        model_settings(LDVAE, {"use_batch_norm": "none"})
+    with pytest.raises(SettingError, match="no setting 'embedding_dim'"):
+        model_settings(LDVAE, {"batch_embedding_kwargs": {"embedding_dim": 3}})
 
 
 def test_a_preset():

@@ -11,7 +11,9 @@ from latome.analysis.latent import latent
 from latome.fit import conclude, initialise
 from latome.io import archive
 from latome.io.checkpoint import begin
+from latome.modules.scanvi import ScanviSettings
 from latome.modules.scvi import ScviSettings
+from latome.surgery import map_query
 from latome.training.ranks import joined
 
 PLAIN = {"n_hidden": 12, "n_latent": 3, "dropout_rate": 0.0}
@@ -28,6 +30,8 @@ CASES = {  # settings, options, cells
     "few to validate": ({}, {"check_val_every_n_epoch": 1, "validation_size": 0.04}, 90),      # 3 cells
     "bounds and limits": ({}, {"gradient_clip_val": 0.5, "limit_train_batches": 2, "drop_last": True,
                                "optimizer": "AdamW", "max_steps": 7}, 90),
+    "new cells": ({"encode_covariates": True, "use_observed_lib_size": False}, {"weight_decay": 0.1}, 90),
+    "labels": ({"n_layers": 2}, {"check_val_every_n_epoch": 1}, 90),
     "the decoder alone": ({"dispersion": "gene-batch", "encode_covariates": True}, {"update_only_decoder": True}, 90),
 }
 
@@ -35,9 +39,14 @@ CASES = {  # settings, options, cells
 def begun(case, folder, ranks):
     """(fit, data, trainer) of a case."""
     settings, more, n_cells = CASES.get(case, ({}, {}, 90))
-    data = opened(small_data(n_cells))
+    labels, kind = ({"labels": "cell_type"}, ScanviSettings) if case == "labels" else ({}, ScviSettings)
+    data = opened(small_data(n_cells), **labels)
     dropout = {} if case in CASES else {"dropout_rate": 0.1}
-    fit = initialise(ScviSettings(**PLAIN | dropout | settings), data)
+    fit = initialise(kind(**PLAIN | dropout | settings), data)
+    if case == "new cells":
+        adata = small_data(n_cells, seed=2)
+        adata.obs["batch"] = [f"new {batch}" for batch in adata.obs["batch"]]
+        fit, data = map_query(fit, adata)
     given = {"max_epochs": 3, "batch_size": BATCH // ranks.size, **more, **json.loads(os.environ.get("OPTIONS", "{}"))}
     if case in ("paused", "resumed"):
         given["checkpoint"] = str(folder.parent / "checkpoint")

@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from latome.training.history import History
+from latome.backend import torch
+from latome.protocol import Term, Terms
+from latome.training.history import History, add_terms, plain_sums, summarise, sums_from_plain
 
 
 @pytest.fixture
@@ -47,3 +49,37 @@ def test_empty():
 
 def test_what_is_not_finite_is_no_json_number():
     assert History({"epoch": [0, 1], "loss": [np.inf, 2.0]}).to_json() == {"epoch": [0, 1], "loss": [None, 2.0]}
+
+
+class Counting:
+    """A module that makes numbers of two tallies."""
+
+    @staticmethod
+    def tallied(sums):
+        seen = sums["seen"]
+        return {"share": sums["right"].sum() / seen, "loss": sums["right"][0, 1]} if seen else {}
+
+
+def terms(values, right, seen, loss):
+    likelihood = {"x": Term(-torch.tensor(values))}
+    return Terms(likelihood, {}, {"loss": (torch.tensor(loss), 3.0)},
+                 {"right": torch.tensor(right), "seen": torch.tensor(seen)})
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_tallies_are_summed_over_minibatches_of_any_size(paused):
+    sums = {}
+    add_terms(sums, terms([1.0, 2.0, 3.0], [[1.0, 2.0], [0.0, 1.0]], 8.0, 5.0))
+    if paused:                                         # sums travel through a file, and go on
+        sums = sums_from_plain(json.loads(json.dumps(plain_sums(sums))), "cpu")
+    add_terms(sums, terms([6.0], [[0.0, 1.0], [1.0, 0.0]], 2.0, 9.0))
+    row = summarise(sums, "train", Counting())
+    assert row == {"elbo_train": 3.0, "reconstruction_loss_train": 3.0, "kl_local_train": 0.0,
+                   "loss_train": 3.0, "share_train": 0.6}               # the tallied loss, not the mean (15 + 9) / 4
+
+
+def test_a_metric_that_cannot_be_told_is_left_out():
+    sums = {}
+    add_terms(sums, terms([1.0], [[0.0, 0.0], [0.0, 0.0]], 0.0, 4.0))
+    assert "share_validation" not in summarise(sums, "validation", Counting())
+    assert summarise(sums, "validation", Counting())["loss_validation"] == 4

@@ -1,14 +1,15 @@
 """The two-way map between scvi-tools' tensors and ours: for each of their classes a file with `entries` and `spare`."""
 
 from latome.backend import torch
-from latome.io.names import scvi
+from latome.io.names import autozi, cellassign, linear_scvi, scanvi, scvi, solo
 from latome.io.names.parts import from_peer, to_peer
 from latome.io.names.scvi import LIBRARY_PRIOR
 
 __all__ = ["CLASSES", "LIBRARY_PRIOR", "entries_of", "from_peer", "spare_shapes", "spare_tensors", "to_peer"]
 
 #: Their class -> the file of its names.
-CLASSES = {"SCVI": scvi}
+CLASSES = {"SCVI": scvi, "SCANVI": scanvi, "LinearSCVI": linear_scvi, "AUTOZI": autozi, "SOLO": solo,
+           "CellAssign": cellassign}
 
 
 def entries_of(kind, module):

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from latome.backend import torch
 from latome.errors import ArchiveError
 
-__all__ = ["Entry", "Part", "encoder_entries", "from_peer", "hidden_entries", "linear_entries", "part_of",
-           "same_entries", "to_peer"]
+__all__ = ["Entry", "Part", "covariate_parts", "encoder_entries", "from_peer", "hidden_entries", "linear_entries",
+           "norm_entries", "part_of", "same_entries", "to_peer"]
 
 
 @dataclass(frozen=True)
@@ -78,18 +78,26 @@ def hidden_entries(module, ours, peer):
     """A fully connected network: theirs is `fc_layers.Layer i` with 0 the linear layer and 1 the batch norm."""
     network = module.get_submodule(ours)
     entries = []
-    for i, linear in enumerate(network.linears):
+    for i in range(len(network.linears)):
         name, layer = f"{ours}.linears.{i}", f"{peer}.fc_layers.Layer {i}"
-        parts = [part_of(module, f"{name}.weight")]
-        if linear.continuous is not None:
-            parts.append(part_of(module, f"{name}.continuous"))
-        tables = (Part(f"{name}.tables.{j}", tuple(table.shape), turned=True) for j, table in enumerate(linear.tables))
-        entries.append(Entry(f"{layer}.0.weight", (*parts, *tables)))
+        entries.append(Entry(f"{layer}.0.weight", covariate_parts(module, name)))
         entries += same_entries(module, name, f"{layer}.0", ["bias"])
         if network.batch_norms:
-            entries += same_entries(module, f"{ours}.batch_norms.{i}", f"{layer}.1",
-                             ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"])
+            entries += norm_entries(module, f"{ours}.batch_norms.{i}", f"{layer}.1")
     return entries
+
+
+def covariate_parts(module, ours):
+    """The parts of the weight of a `CovariateLinear`."""
+    linear = module.get_submodule(ours)
+    names = ["weight"] if linear.continuous is None else ["weight", "continuous"]
+    return (*(part_of(module, f"{ours}.{name}") for name in names),
+            *(Part(f"{ours}.tables.{j}", tuple(table.shape), turned=True) for j, table in enumerate(linear.tables)))
+
+
+def norm_entries(module, ours, peer):
+    """A batch normalisation of torch."""
+    return same_entries(module, ours, peer, ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"])
 
 
 def encoder_entries(module, ours, peer):
