@@ -190,7 +190,7 @@ training_line <- function(x) {
     if (is_string(facts$stopped)) paste0(" (", ended[[facts$stopped]] %||% facts$stopped, ")"),
     if (is_number(facts$seconds)) paste0(" in ", duration(facts$seconds)),
     if (is_string(facts$device)) paste0(" on ", facts$device),
-    if (is_string(facts$parent)) paste0(", from a trained ", facts$parent),
+    if (identical(facts$parent, "scvi")) ", from a trained scVI",
     "; seed ", x$seed, "; latome ", x$version
   )
 }

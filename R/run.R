@@ -458,13 +458,14 @@ run_scanvi <- function(object, labels, unlabeled = NA, batch = NULL,
 #'
 #' * \eqn{\delta_g \sim \mathrm{Beta}(a, b)}: near 1 for a gene without zero inflation, near 0 for one with it;
 #' * \eqn{x_{ng} \sim \delta_g \mathrm{NB}(\mu_{ng}, \theta_g) +
-#'   (1 - \delta_g) \mathrm{ZINB}(\mu_{ng}, \theta_g, \pi_{ng})}: the counts, with a share \eqn{\pi_{ng}} of extra zeros of at least `minimal_dropout`.
+#'   (1 - \delta_g) \mathrm{ZINB}(\mu_{ng}, \theta_g, \pi_{ng})}: the counts, with a share \eqn{\pi_{ng}} of extra zeros
+#'   of at least `minimal_dropout`.
 #'
 #' The prior, by default Beta(0.5, 0.5), leans to either end. Training gives each gene a posterior
 #' Beta(\eqn{\alpha_g}, \eqn{\beta_g}); a gene is called zero-inflated where
 #' \eqn{P(\delta_g < 0.5) > 0.5}. With `zero_inflation = "gene-batch"` or `"gene-label"` the decision is one for each gene
 #' and batch or label, which needs enough cells of each. Genes with hardly any counts tell little: their posterior stays
-#' close to where it began, and their probability near 0.5.
+#' close to the prior, and their probability near 0.5.
 #'
 #' `alpha_prior = NULL` or `beta_prior = NULL` has that parameter of the prior learnt from all genes.
 #'
@@ -498,10 +499,10 @@ run_scanvi <- function(object, labels, unlabeled = NA, batch = NULL,
 #' 1) (one of `"normal"`, `"ln"`).
 #' @param zero_inflation Whether zero inflation is decided for each gene, each gene and batch, or
 #' each gene and label (one of `"gene"`, `"gene-batch"`, `"gene-label"`).
-#' @param alpha_prior First parameter of the prior Beta distribution of delta; none: it is learnt
-#' (above 0 and below 1).
-#' @param beta_prior Second parameter of the prior Beta distribution of delta; none: it is learnt
-#' (above 0 and below 1).
+#' @param alpha_prior First parameter of the prior Beta distribution of \eqn{\delta} (above 0 and below 1); `NULL` to
+#' learn it.
+#' @param beta_prior Second parameter of the prior Beta distribution of \eqn{\delta} (above 0 and below 1); `NULL` to
+#' learn it.
 #' @param minimal_dropout Smallest probability of zero inflation where there is any: far from none
 #' at all (at least 0 and below 1).
 #' @param ... not used; an argument that is not known is an error.

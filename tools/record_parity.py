@@ -20,7 +20,7 @@ import sys
 import warnings
 from pathlib import Path
 
-N_CELLS, N_GENES, EPOCHS, SEED = 60, 20, 3, 1
+N_CELLS, N_GENES, EPOCHS, STEPS, SEED = 60, 20, 3, 50, 1
 SMALL = {"n_hidden": 8, "n_latent": 3}
 COVARIATES = {"categorical_covariate_keys": ["one", "donor"], "continuous_covariate_keys": ["age"]}
 
@@ -129,7 +129,7 @@ def record(folder, name, setup, init, minified):
 
 
 def record_markers(folder, name, setup):
-    """Train, save and ask one CellAssign; write its case."""
+    """Train, save and ask one CellAssign; write its case, and beside it the model before training."""
     import numpy as np
     import pandas as pd
     import scvi
@@ -143,7 +143,11 @@ def record_markers(folder, name, setup):
     marked = np.random.RandomState(SEED).rand(N_GENES, 3) < 0.3
     CellAssign.setup_anndata(adata, **setup)
     model = CellAssign(adata, pd.DataFrame(marked.astype(int), index=adata.var_names, columns=["B", "M", "T"]))
-    model.train(max_epochs=EPOCHS, lr=0.05, batch_size=32, accelerator="cpu")
+    model.is_trained_ = True                            # or it would not be saved as it is
+    shutil.rmtree(folder / "model_start", ignore_errors=True)
+    model.save(str(folder / "model_start"))
+    # each epoch is one step over all cells: nothing is drawn, so training from that start can be repeated
+    model.train(max_epochs=STEPS, train_size=1.0, early_stopping=False, accelerator="cpu")
     found = model.predict()
     arrays = {"gamma": found.to_numpy(), "gamma_columns": np.array(found.columns, dtype=str)}
     write(folder, model, arrays, {"case": name, "kind": "cellassign"}, {}, setup)

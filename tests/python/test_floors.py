@@ -36,6 +36,7 @@ LATE_IMPORTS = {
     ("analysis/differential/outliers.py", "sklearn.covariance"): "an optional package, and slow to load",
     ("analysis/markers.py", "scipy.stats"): "slow to load, and the comparison of markers alone needs it",
     ("analysis/zero_inflation.py", "scipy.special"): "slow to load, and this table alone needs it",
+    ("compose/solo.py", "anndata"): "half a second to load, and scores alone need none",
     ("data/lazy.py", "anndata"): "half a second to load, and most counts do not come from a file",
     ("data/lazy.py", "h5py"): "comes with anndata, for those who read files",
     ("data/lazy.py", "zarr"): "half a second to load, for those who have such files",

@@ -114,3 +114,12 @@ test_that("scores are drawn, observed and simulated", {
   expect_equal(as.integer(table(drawn$data$set)), c(400, 800))
   expect_silent(ggplot2::ggplot_build(drawn))
 })
+
+test_that("a store serves as well", {
+  skip_without_engine()
+  cells <- with_doublets()
+  store <- prepare_store(cells$counts, withr::local_tempfile(), coldata = cells$coldata)
+  found <- solo(store, verbose = FALSE)
+  expect_gt(mean((found$scores$class == "doublet") == cells$is_doublet), 0.97)
+  expect_equal(rownames(found$scores), colnames(cells$counts))
+})

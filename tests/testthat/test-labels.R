@@ -124,3 +124,21 @@ test_that("Python's own SCANVI predicts the same", {
   predicted <- reticulate::py_to_r(model$predict(soft = TRUE))
   expect_equal(as.matrix(predicted)[, rownames(fit$probabilities)], t(fit$probabilities), ignore_attr = TRUE, tolerance = 1e-5)
 })
+
+test_that("labels are told from what a model remembers, without counts", {
+  skip_without_engine()
+  sce <- run_scanvi(typed_sce(), "some", batch = "donor", training = quick(5), verbose = FALSE)
+  slim <- minify_counts(sce, verbose = FALSE)
+  expect_false("counts" %in% SummarizedExperiment::assayNames(slim))
+  expect_equal(label_probabilities(slim), label_probabilities(sce), tolerance = 1e-4)
+})
+
+test_that("a store trains and tells labels as well", {
+  skip_without_engine()
+  cells <- typed()
+  store <- prepare_store(cells$counts, withr::local_tempfile(), coldata = cells$coldata)
+  fit <- run_scanvi(store, "named", "Unknown", batch = "donor", training = quick(5), verbose = FALSE)
+  expect_equal(dim(fit$probabilities), c(3, 90))
+  expect_equal(label_probabilities(store, fit), t(fit$probabilities), tolerance = 1e-5)
+  expect_error(run_scanvi(store, "named", "nobody", training = quick(1)), "No cell has the label 'nobody'")
+})

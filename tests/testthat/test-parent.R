@@ -13,7 +13,7 @@ test_that("a scANVI starts from a trained scVI: its weights, settings, genes and
   expect_equal(fit$genes, made$parent$genes)
   expect_equal(fit$summary$columns$batch, "donor")
   expect_equal(fit$summary$parent, "scvi")
-  expect_match(capture.output(print(fit)), "from a trained scvi", all = FALSE)
+  expect_match(capture.output(print(fit)), "from a trained scVI", all = FALSE)
   cells <- typed()
   untouched <- run_scanvi(cells$counts, "some", model = made$parent, coldata = cells$coldata,
     training = quick(1, lr = 1e-12), verbose = FALSE)

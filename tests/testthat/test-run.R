@@ -8,9 +8,26 @@ test_that("the generated face is fresh", {
   expect_null(attr(output, "status"), info = paste(output, collapse = "\n"))
 })
 
-test_that("every setting of the engine is an argument of run_scvi()", {
+test_that("every setting of every model of the engine is an argument of its run_*()", {
   skip_without_engine()
-  described <- reticulate::import_from_path("latome.describe", engine_folder())$describe_model("scvi")
-  settings <- vapply(described$settings, function(s) s$name, "")
-  expect_true(all(settings %in% names(formals(run_scvi))))
+  describe <- reticulate::import_from_path("latome.describe", engine_folder())
+  expect_true(all(c("scvi", "ldvae", "scanvi", "autozi", "solo", "cellassign") %in% describe$models()))
+  for (kind in describe$models()) {
+    settings <- vapply(describe$describe_model(kind)$settings, function(s) s$name, "")
+    run <- getExportedValue("latome", paste0("run_", kind))
+    expect_true(all(settings %in% names(formals(run))), info = kind)
+    expect_equal(formals(run)$name, kind)
+  }
+})
+
+test_that("the defaults of training are those of the model", {
+  usual <- training_options()
+  of <- function(run) {
+    options <- eval(formals(run)$training)
+    options[!mapply(identical, options, usual)]
+  }
+  expect_equal(unclass(of(run_scvi)), list(), ignore_attr = TRUE)
+  expect_equal(of(run_solo)[c("max_epochs", "early_stopping_patience")], list(max_epochs = 400L, early_stopping_patience = 30L))
+  expect_equal(of(run_cellassign)[c("lr", "batch_size", "weight_decay")],
+    list(lr = 0.003, batch_size = 1024L, weight_decay = 1e-10), ignore_attr = TRUE)
 })

@@ -27,9 +27,9 @@ def label_probabilities(module, data, *, indices=None, batch_size=None, draw="me
     -------
     >>> label_probabilities(fit.module, data).argmax(1)
     """
-    more = {} if check_setting("draw", draw, Literal["mean", "sample"], {}) == "mean" else {"draw": "sample"}
+    check_setting("draw", draw, Literal["mean", "sample"], {})
 
     def query(cells):
-        return {"probabilities": module.label_probabilities(cells, **more)}
+        return {"probabilities": module.label_probabilities(cells, draw)}
 
     return sweep(module, data, query, indices=indices, batch_size=batch_size, elements=ELEMENTS)["probabilities"]

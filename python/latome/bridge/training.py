@@ -56,8 +56,8 @@ def begun(fit, dataset, options):
     loss = "elbo" if fit.module.encoders else "loss"
     return {"trainer": trainer, "title": find(fit.kind).title, "loss": loss, "n_cells": dataset.n_cells,
             "n_genes": dataset.n_genes, "n_batch": fit.registry.n_batch, "n_epochs": trainer.n_epochs,
-            "n_steps": trainer.n_steps, "device": str(trainer.device), "threads": options.threads or torch.get_num_threads(),
-            "warnings": list(dataset.warnings)}
+            "n_steps": trainer.n_steps, "device": str(trainer.device),
+            "threads": options.threads or torch.get_num_threads(), "warnings": list(dataset.warnings)}
 
 
 @answers

@@ -10,7 +10,6 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from anndata import AnnData
 
 from latome.analysis.labels import label_probabilities
 from latome.analysis.latent import latent, latent_moments
@@ -20,6 +19,7 @@ from latome.data.registry import Dataset, Registry
 from latome.data.sources import CountSource
 from latome.errors import FieldError, QueryError
 from latome.fit import initialise
+from latome.modules.expression import ExpressionModule
 from latome.modules.solo import LABELS, SoloSettings
 from latome.protocol.settings import check_setting
 from latome.training.session import RandomStream
@@ -52,7 +52,7 @@ def simulated(parent, data, *, rows=None, doublet_ratio=2, settings=None, seed=0
     """
     doublet_ratio = check_setting("doublet_ratio", doublet_ratio, float, {"gt": 0})
     settings = SoloSettings.make(**(settings or {}))
-    data.require_counts("Simulating doublets")
+    _refuse_other(parent, data)
     rows = some_rows(data, rows)
     batch = data.codes["batch"][rows]
     pairs = rows[drawn_pairs(batch, doublet_ratio, seed)]               # (d, 2) rows of the data
@@ -67,6 +67,16 @@ def simulated(parent, data, *, rows=None, doublet_ratio=2, settings=None, seed=0
     origins = np.concatenate([batch, data.codes["batch"][pairs[:, 0]]])
     made = _dataset(features, cells, labels, origins, _registry(parent, features.shape[1], len(cells)))
     return initialise(settings, made, seed=seed), made
+
+
+def _refuse_other(parent, data):
+    if not isinstance(parent.module, ExpressionModule):
+        raise QueryError("parent", problem=f"Solo cannot be made from {parent.module.title}.",
+                         hint="Give a trained scVI, or another model of gene counts with a latent z.")
+    if data.registry.genes != parent.registry.genes:
+        raise QueryError("genes", problem="The data were not opened against this model's registry.",
+                         hint="Open them with open_data(adata, registry=parent.registry).")
+    data.require_counts("Simulating doublets")
 
 
 def _registry(parent, width, n_cells):
@@ -110,7 +120,7 @@ def _features(parent, data, rows):
     """(n', k + 1) float32: mean of z and log library of rows of a dataset, as its counts give them."""
     data = dataclasses.replace(data, stored={})        # doublets have no stored posterior; both are encoded alike
     z = latent(parent.module, data, indices=rows)
-    if getattr(parent.module, "library_encoder", None) is None:
+    if parent.module.library_encoder is None:
         library = np.log(data.totals[rows])[:, None]
     else:
         library = latent_moments(parent.module, data, indices=rows, name="library")[0]
@@ -141,6 +151,8 @@ def open_features(adata, registry):
 
 def features_as_anndata(dataset):
     """An AnnData of a `Dataset` of features: what `open_features` reads."""
+    from anndata import AnnData  # here: scores alone need none
+
     columns, categories = dataset.registry.columns, dataset.registry.categories
     obs = {getattr(columns, role): pd.Categorical.from_codes(dataset.codes[role], categories[role])
            for role in ("labels", "batch") if getattr(columns, role) is not None}

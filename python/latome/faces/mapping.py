@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from latome.errors import QueryError
+from latome.faces.base import Model
 from latome.io.readers import read_model
 from latome.surgery import align_genes, check_overlap, learns, map_query, new_categories
 
@@ -22,7 +23,12 @@ FREED = {
 
 def reference_fit(reference):
     """The `Fit` of a model object, or of the folder of a saved one, ours or of scvi-tools."""
-    return read_model(reference) if isinstance(reference, str | Path) else reference.fit
+    if isinstance(reference, str | Path):
+        return read_model(reference)
+    if not isinstance(reference, Model):
+        raise QueryError("reference_model", problem=f"The reference is of type {type(reference).__name__}.",
+                         hint="Give a model, or the folder of a saved one.")
+    return reference.fit
 
 
 def mapped(reference, adata, columns, flags, *, in_place=False):

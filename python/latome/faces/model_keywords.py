@@ -34,12 +34,13 @@ def model_settings(module_class, arguments):
 
 
 def _is_as_always(module_class, name, value):
-    """Whether a keyword says what is always so in a model without that choice; SettingError if it says otherwise."""
+    """Whether a keyword says what is so in a model without that choice; SettingError if it says otherwise."""
     always = getattr(module_class.Settings, name, None)
     if not isinstance(always, str | bool):
         return False                                   # no such thing at all
     if value != always:
-        raise SettingError(name, problem=f"`{name}` is always {always!r} in {module_class.title}.", hint="Leave it out.")
+        raise SettingError(name, problem=f"`{name}` is always {always!r} in {module_class.title}.",
+                           hint="Leave it out.")
     return True
 
 

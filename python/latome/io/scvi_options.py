@@ -18,7 +18,7 @@ _SHARED = (*_POSITIONAL, "log_variational", "batch_representation", "encode_cova
 _WITHOUT_EFFECT = ("adata", "registry", "datamodule", "use_cuda", "use_size_factor_key", "extra_payload_autotune")
 _GROUPS = ("model_kwargs", "classifier_kwargs")        # arguments that hold further ones
 #: Their class -> arguments that are no settings: they are read elsewhere, or change nothing in a trained model.
-_ELSEWHERE = {"CellAssign": ("cell_type_markers", "random_b_g_0")}
+_ELSEWHERE = {"CellAssign": ("cell_type_markers", "random_b_g_0"), "SCANVI": ("unlabeled_category",)}
 #: Their class -> what its signature names; other arguments are in a group of their own.
 _SIGNATURES = {
     "SCVI": _POSITIONAL, "LinearSCVI": _POSITIONAL,

@@ -18,7 +18,7 @@ VERSION = "1.4.2"                                      # of scvi-tools, whose la
 _CATEGORIES, _NUMBERS = "extra_categorical_covs", "extra_continuous_covs"
 
 
-def registry_of(theirs, genes, settings=None):
+def registry_of(theirs, genes, settings=None, unlabeled=None):
     """Our registry: the roles of the columns from their set-up, the categories as they were coded.
 
     Arguments
@@ -26,6 +26,7 @@ def registry_of(theirs, genes, settings=None):
     theirs : their `registry_`.
     genes : names of the genes, in order.
     settings : of the model; a parameter by label needs the labels even where no column holds them.
+    unlabeled : the category of cells without a label, where their set-up does not name it.
 
     Raises UnsupportedError for names that latome cannot tell apart, ValueError, KeyError where a part is missing.
     """
@@ -36,17 +37,17 @@ def registry_of(theirs, genes, settings=None):
     numbers = fields.get(_NUMBERS, {}).get("state_registry", {})
     categorical = tuple(_names(covariates.get("field_keys", ())))
     _names(key for key in map(setup.get, ("layer", "batch_key", "labels_key", "size_factor_key")) if key is not None)
+    unlabeled = setup.get("unlabeled_category", unlabeled)
     columns = Columns(
         layer=setup.get("layer"), batch=setup.get("batch_key"), labels=setup.get("labels_key"),
         categorical=categorical, continuous=tuple(_names(numbers.get("columns", ()))),
         size_factor=setup.get("size_factor_key"),
-        unlabeled=None if setup.get("unlabeled_category") is None else _names([setup["unlabeled_category"]])[0],
+        unlabeled=None if unlabeled is None else _names([unlabeled])[0],
     )
     categories = {"batch": list(ONE_BATCH) if columns.batch is None else _mapping(fields["batch"])}
     by_label = settings is not None and "gene-label" in settings.to_json().values()
     if columns.labels is not None or by_label:
-        labels = _mapping(fields["labels"])
-        categories["labels"] = [name for name in labels if name != columns.unlabeled]
+        categories["labels"] = _labels(_mapping(fields["labels"]), columns.unlabeled)
     for name in categorical:
         if name in ("batch", "labels") and getattr(columns, name) != name:
             raise UnsupportedError(name, problem=f"The model has a categorical covariate called '{name}', beside a "
@@ -65,6 +66,14 @@ def with_markers(registry, table):
     markers = {name: [gene for gene, here in zip(registry.genes, column, strict=True) if here]
                for name, column in zip(types, marked, strict=True)}
     return replace(registry, categories={**registry.categories, "labels": types}, markers=markers)
+
+
+def _labels(names, unlabeled):
+    """The labels in the order of their codes: the category of cells without one changes places with the last."""
+    if unlabeled in names:
+        names[names.index(unlabeled)] = names[-1]
+        names.pop()
+    return names
 
 
 def _mapping(field):
@@ -90,7 +99,7 @@ def their_registry(ours, adata=None, peer_class="SCVI"):
     adata : the data; its columns tell the types of the categories (text without them), and whether it is minified.
     """
     columns, n_cells = ours.columns, ours.n_cells
-    unlabeled = [columns.unlabeled or UNLABELED] if peer_class == "SCANVI" else []          # theirs is the last category
+    unlabeled = [columns.unlabeled or UNLABELED] if peer_class == "SCANVI" else []         # theirs is the last category
 
     def levels(role, name, more=()):
         known = adata.obs[name] if adata is not None and name in adata.obs else None

@@ -74,7 +74,7 @@ def _assemble(content, adata_path):
                                        "supported yet.", hint="Supported: " + ", ".join(KINDS) + ".")
     kind = KINDS[peer_class]
     settings = settings_of(find(kind).Settings, attributes["init_params_"], peer_class)
-    registry = registry_of(peer_registry, content["var_names"], settings)
+    registry = registry_of(peer_registry, content["var_names"], settings, attributes.get("unlabeled_category_"))
     markers = arguments_of(attributes["init_params_"]).get("cell_type_markers")
     if markers is not None:
         registry = with_markers(registry, markers)

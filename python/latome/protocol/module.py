@@ -109,8 +109,8 @@ class Module(torch.nn.Module, ABC):
         """
         return {}
 
-    def label_probabilities(self, cells):
-        """(m, labels): the probability of each label for the cells of a minibatch."""
+    def label_probabilities(self, cells, draw="mean"):
+        """(m, labels): the probability of each label for a minibatch, latents at their means or drawn ("sample")."""
         raise QueryError("kind", problem=f"{self.title or type(self).__name__} does not tell labels.",
                          hint="Ask a model that does: scANVI, Solo or CellAssign.")
 

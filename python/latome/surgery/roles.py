@@ -38,6 +38,9 @@ def extend_registry(registry, adata, columns=None):
             raise FieldError(role, problem=f"The {role} covariates are {given}; the reference has {wanted}.",
                              hint="Name a column of the new cells for each of them, in this order.")
     names = dict(zip(known.categorical, columns.categorical, strict=True))
+    if {"batch", "labels"} & ({*columns.categorical} - {*known.categorical}):
+        raise FieldError("categorical", problem="A categorical covariate cannot be called 'batch' or 'labels'.",
+                         hint="Rename the column.")
     categories = {names.get(role, role): list(levels) for role, levels in registry.categories.items()}
     roles = [("batch", columns.batch, "batch")] if columns.batch is not None else []
     for role, name, asked in [*roles, *((name, name, "categorical") for name in columns.categorical)]:

@@ -15,6 +15,7 @@ from latome.compose.solo import (
     simulated,
 )
 from latome.data.registry import Columns, open_data
+from latome.data.sources import read_h5ad
 from latome.data.simulate import simulate
 from latome.errors import FieldError, QueryError, SettingError
 from latome.fit import fit as fitted
@@ -117,9 +118,22 @@ def test_saved_and_read_again(tmp_path):
         open_features(features_as_anndata(made)[:, :3], again.registry)
 
 
+def test_counts_in_a_file(tmp_path):
+    adata = small_data()
+    adata.write_h5ad(tmp_path / "counts.h5ad")
+    parent = trained(opened(adata))
+    on_disk = open_data(read_h5ad(tmp_path / "counts.h5ad", backed="r"), registry=parent.registry)
+    _, made = simulated(parent, on_disk, seed=3)
+    np.testing.assert_array_equal(features(made), features(simulated(parent, opened(adata), seed=3)[1]))
+
+
 def test_what_is_refused():
     data = opened()
     parent = trained(data)
+    with pytest.raises(QueryError, match="cannot be made from Solo"):
+        simulated(simulated(parent, data)[0], data)
+    with pytest.raises(QueryError, match="not opened against"):
+        simulated(parent, opened(small_data()[:, :20].copy()))
     with pytest.raises(SettingError, match="doublet_ratio"):
         simulated(parent, data, doublet_ratio=0)
     with pytest.raises(SettingError, match="n_hiden"):

@@ -1,6 +1,5 @@
 """LDVAE and AutoZI as objects: what they say beside what all models of counts do."""
 
-
 import numpy as np
 import pytest
 from examples import small_data

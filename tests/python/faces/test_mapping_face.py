@@ -161,6 +161,8 @@ def test_a_reference_of_scvi_tools(tmp_path):
 def test_what_is_no_reference_is_refused(made):
     with pytest.raises(QueryError, match="given as an AnnData"):
         SCVI.load_query_data(None, made)
+    with pytest.raises(QueryError, match="is of type NoneType"):
+        SCVI.load_query_data(new_cells())
     made.fit.kind = "another"
     try:
         with pytest.raises(QueryError, match="of the kind another, not scvi"):

@@ -16,6 +16,7 @@ from latome.errors import ArchiveError, SettingError
 from latome.fit import train
 from latome.io import names, scvi_tools, torch_archive
 from latome.io.names import parts
+from latome.io.scvi_registry import registry_of
 from latome.modules.scvi import SCVI, ScviSettings
 from latome.nn.covariates import CovariateLinear
 from latome.training.options import TrainingOptions
@@ -365,3 +366,21 @@ def test_every_checkpoint_at_hand_reads_or_is_not_supported():
         except scvi_tools.UnsupportedError:
             continue
         assert fit.registry.n_genes == len(stored["var_names"])
+
+
+# SCANVI ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("mapping", "labels"), [
+    (["B", "Mono", "T", "?"], ["B", "Mono", "T"]), (["?", "B", "Mono", "T"], ["T", "B", "Mono"]),
+    (["B", "?", "T"], ["B", "T"]), (["B", "T"], ["B", "T"])])
+@pytest.mark.parametrize("place", ["set-up", "model"])
+def test_the_category_without_label_changes_places_with_the_last(mapping, labels, place):
+    """Whether the file has done so already or not: these are the classifier's columns."""
+    setup = {"labels_key": "label"} | ({"unlabeled_category": "?"} if place == "set-up" else {})
+    theirs = {"setup_args": setup, "field_registries": {"labels": {"state_registry": {"categorical_mapping": mapping}}}}
+    found = registry_of(theirs, ["g"], unlabeled="?" if place == "model" else None)
+    assert found.categories["labels"] == labels and found.columns.unlabeled == "?"
+
+
+def test_the_history_of_a_classifier_has_our_names():
+    history = scvi_tools.read(FIXTURES / "scanvi_from_scvi" / "model").history.to_dict()
+    assert {"accuracy_train", "f1_score_train", "calibration_error_train", "classification_loss_train"} <= set(history)

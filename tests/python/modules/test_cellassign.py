@@ -1,5 +1,7 @@
 """CellAssign against its own story: the terms over all genes and types, the priors, and types that were planted."""
 
+from pathlib import Path
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -11,9 +13,11 @@ from scipy import stats
 from latome.analysis.labels import label_probabilities
 from latome.backend import torch
 from latome.compose.cellassign import for_markers
-from latome.data.registry import Columns
+from latome.data.registry import Columns, open_data
 from latome.data.simulate import simulate
+from latome.data.sources import read_h5ad
 from latome.fit import train
+from latome.io import scvi_tools
 from latome.training.options import TrainingOptions
 
 COVARIATES = Columns(batch="batch", categorical=("kit",), continuous=("age",))
@@ -62,6 +66,18 @@ def test_priors_against_scipy():
     assert found["types"] == pytest.approx(-stats.dirichlet([0.01] * 3).logpdf(pi / pi.sum()), rel=1e-4)
     log_delta = module.log_delta.detach().numpy()[markers.gene, markers.type]
     assert found["markers"] == pytest.approx(-stats.norm(0.3, np.exp(-0.35)).logpdf(log_delta).sum(), rel=1e-5)
+
+
+def test_training_takes_the_steps_of_scvi_tools():
+    folder = Path(__file__).parents[1] / "fixtures" / "cellassign_covariates"
+    fit, wanted = scvi_tools.read(folder / "model_start"), weights_of(scvi_tools.read(folder / "model").module)
+    before = weights_of(fit.module)
+    data = open_data(read_h5ad(folder / "model" / "adata.h5ad"), registry=fit.registry)
+    recipe = {**fit.module.recipe, "max_epochs": 50, "early_stopping": False}
+    train(fit, data, TrainingOptions(**recipe, train_size=1.0, threads=1))
+    for name, values in weights_of(fit.module).items():
+        assert name == "basis" or np.abs(wanted[name] - before[name]).max() > 0.05
+        np.testing.assert_allclose(values, wanted[name], rtol=1e-4, atol=1e-4)
 
 
 def test_planted_types_are_found():

@@ -1,4 +1,4 @@
-"""scANVI: its loss against the story told cell by cell and label by label in float64, and what training does with it."""
+"""scANVI: its loss against the story told cell by cell and label by label in float64, and what training does."""
 
 import dataclasses
 
@@ -74,7 +74,7 @@ class Story:
         return special.log_softmax(self.linear("classifier.logits", self.hidden("classifier.hidden", z)), axis=1)
 
     def by_label(self, z, n_labels):
-        """q(z2 | z, y) and p(z | z2, y) at the mean of z2, moments (labels, m, k); each network sees all rows at once."""
+        """q(z2 | z, y) and p(z | z2, y) at the mean of z2, moments (labels, m, k); a network sees all rows at once."""
         codes = np.repeat(np.arange(n_labels), len(z))
         rows = np.concatenate([z] * n_labels)
         q = self.normal("deeper", rows, codes)
@@ -82,9 +82,9 @@ class Story:
         return [[part.reshape(n_labels, *z.shape) for part in moments] for moments in (q, p)]
 
 
-def expected_terms(module, counts, batch):
+def expected_terms(story, cells):
     """(reconstruction, divergence) (m,) each, every latent at its mean, by loops over cells and labels."""
-    story, x = Story(module), counts.astype(np.float64)
+    x, batch = cells["x"].dense().double().numpy(), cells["batch"].numpy()
     mean, variance = story.normal("encoder", np.log1p(x))
     log_q = story.log_q(mean)
     n_labels = log_q.shape[1]
@@ -114,13 +114,33 @@ def test_the_terms_are_those_of_the_story(training):
     with torch.no_grad():
         terms = module.terms(cells, "mean")
     module.load_state_dict(state)                      # the running moments of before
-    reconstruction, divergence = expected_terms(module, cells["x"].dense().numpy(), cells["batch"].numpy())
+    reconstruction, divergence = expected_terms(Story(module), cells)
     np.testing.assert_allclose(terms.reconstruction(), reconstruction, rtol=1e-5)
     np.testing.assert_allclose(terms.divergences(), divergence, rtol=1e-4, atol=1e-4)
     scaled = float(module.loss(terms, 0.25, 150))
     penalty = 50 * float(terms.penalty["classification_loss"][0]) if training else 0
     assert scaled == pytest.approx((reconstruction + 0.25 * divergence).mean() + penalty, rel=1e-5)
     assert training == bool(terms.penalty)
+
+
+@pytest.mark.parametrize("name", [
+    "encoder.mean.weight", "encoder.log_variance.bias", "deeper.hidden.linears.0.tables.0", "deeper.mean.weight",
+    "deeper.log_variance.weight", "shallower.hidden.linears.0.weight", "shallower.mean.bias",
+    "shallower.log_variance.weight", "classifier.logits.weight", "classifier.hidden.batch_norms.0.weight"])
+def test_the_gradient_is_that_of_the_story(name):
+    """Along a direction, by the difference of the story's loss on either side."""
+    data = opened()
+    module = made(data, dropout_rate=0.0, classification_ratio=0.0).module.train()
+    cells, story = probe(data, 25), Story(module)
+    module.loss(module.terms(cells, "mean"), 0.7, 150).backward()
+    gradient = dict(module.named_parameters())[name].grad.double().numpy()
+    direction, at, losses = np.random.default_rng(0).normal(size=gradient.shape), story.weights[name], []
+    for step in (1e-5, -1e-5):
+        story.weights[name] = at + step * direction
+        reconstruction, divergence = expected_terms(story, cells)
+        losses.append((reconstruction + 0.7 * divergence).mean())
+    expected = (losses[0] - losses[1]) / 2e-5
+    assert (gradient * direction).sum() == pytest.approx(expected, rel=2e-4, abs=2e-5)
 
 
 def test_the_penalty_is_the_cross_entropy_of_the_labelled_cells_read_beside():

@@ -85,6 +85,9 @@ def test_columns_of_the_query_may_have_other_names(made):
     assert same_weights(usual, mapped)
     with pytest.raises(FieldError, match="categorical covariates are \\['chemistry'\\]; the reference has"):
         map_query(fit, query, dataclasses.replace(columns, categorical=("chemistry",)))
+    query.obs["batch"] = query.obs["lane"]
+    with pytest.raises(FieldError, match="cannot be called 'batch'"):
+        map_query(fit, query, dataclasses.replace(columns, categorical=("chemistry", "batch")))
 
 
 def test_a_reference_of_one_batch_gains_a_table():

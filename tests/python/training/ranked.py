@@ -11,6 +11,7 @@ from latome.analysis.latent import latent
 from latome.fit import conclude, initialise
 from latome.io import archive
 from latome.io.checkpoint import begin
+from latome.modules.linear_scvi import LdvaeSettings
 from latome.modules.scanvi import ScanviSettings
 from latome.modules.scvi import ScviSettings
 from latome.surgery import map_query
@@ -31,6 +32,7 @@ CASES = {  # settings, options, cells
     "bounds and limits": ({}, {"gradient_clip_val": 0.5, "limit_train_batches": 2, "drop_last": True,
                                "optimizer": "AdamW", "max_steps": 7}, 90),
     "new cells": ({"encode_covariates": True, "use_observed_lib_size": False}, {"weight_decay": 0.1}, 90),
+    "linear decoder": ({"gene_likelihood": "zinb", "use_observed_lib_size": False}, {}, 90),
     "labels": ({"n_layers": 2}, {"check_val_every_n_epoch": 1}, 90),
     "the decoder alone": ({"dispersion": "gene-batch", "encode_covariates": True}, {"update_only_decoder": True}, 90),
 }
@@ -39,7 +41,8 @@ CASES = {  # settings, options, cells
 def begun(case, folder, ranks):
     """(fit, data, trainer) of a case."""
     settings, more, n_cells = CASES.get(case, ({}, {}, 90))
-    labels, kind = ({"labels": "cell_type"}, ScanviSettings) if case == "labels" else ({}, ScviSettings)
+    labels = {"labels": "cell_type"} if case == "labels" else {}
+    kind = {"labels": ScanviSettings, "linear decoder": LdvaeSettings}.get(case, ScviSettings)
     data = opened(small_data(n_cells), **labels)
     dropout = {} if case in CASES else {"dropout_rate": 0.1}
     fit = initialise(kind(**PLAIN | dropout | settings), data)
