@@ -24,7 +24,8 @@ stand_on_new <- function(object, arguments, training, call) {
     arguments$verbose)
   arguments["model"] <- list(NULL)
   ready <- ready_to_train(object, arguments, call)
-  trained <- train("scvi", ready$data, list(), utils::modifyList(arguments, list(training = training)), call)
+  arguments$training <- training
+  trained <- train("scvi", ready$data, list(), arguments, call)
   if (identical(trained$summary$stopped, "interrupted")) rlang::interrupt()
   c(ready, list(parent = new_model(trained, source = ready$source), batch = arguments$roles$batch))
 }
@@ -94,6 +95,11 @@ say_doublets <- function(scores, verbose) {
     if (!nrow(part)) next
     batch <- as.character(part$batch[[1]])
     n <- sum(part$class == "doublet")
+    if (n > nrow(part) / 2) {
+      warn_latome(paste0("More than half of the cells", if (nzchar(batch)) paste0(" of batch '", batch, "'"),
+        " are called doublets, which is not credible."),
+        "Let scVI and classifier train to their end, and look at plot_doublets().")
+    }
     inform_latome(paste0(if (nzchar(batch)) paste0("Batch '", batch, "': "), count_of(n), " of ",
       count_of(nrow(part), "cell"), " called ", if (n == 1) "a doublet" else "doublets", " (", percent(n / nrow(part)), ")."),
       verbose)

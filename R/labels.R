@@ -9,7 +9,7 @@
 #'
 #' @inheritParams latent_representation
 #' @param batch_size cells that are computed together; it bounds the memory used, not the result.
-#' @param object a model.
+#' @param object a model; of one that was trained on a matrix, `predict()` without `x` gives the labels of its cells.
 #' @return `label_probabilities()` returns a matrix of cells x labels whose rows sum to 1, both named.
 #'   `predict()` returns a data.frame with a row for each cell: `label`, a factor, and `score`, its
 #'   probability.
@@ -38,14 +38,16 @@ label_probabilities <- function(x, model = NULL, ..., cells = NULL, batch_size =
 #' @rdname label_probabilities
 #' @method predict latome_model
 #' @export
-predict.latome_model <- function(object, x, ...) {
-  best_labels(label_probabilities(x, object, ...))
+predict.latome_model <- function(object, x = NULL, ...) {
+  best_labels(if (is.null(x)) label_probabilities(object, ...) else label_probabilities(x, object, ...))
 }
 
 #' Columns and probabilities for results.R.
 #' @noRd
 label_results <- function(asked, name, call) {
   probabilities <- ask_labels(asked, NULL, call)
+  empty <- !nzchar(colnames(probabilities))              # no name for a row of an assay
+  colnames(probabilities)[empty] <- "(empty)"
   names <- result_names(asked$fit$kind, name)$coldata
   list(coldata = rlang::set_names(best_labels(probabilities), names), probabilities = t(probabilities))
 }
@@ -82,7 +84,8 @@ check_unlabeled <- function(unlabeled, call) {
   if (is.null(unlabeled) || (length(unlabeled) == 1L && is.na(unlabeled))) {
     return(NULL)
   }
-  check_string(unlabeled, arg = "unlabeled", call = call)
+  if (!identical(unlabeled, "")) check_string(unlabeled, arg = "unlabeled", call = call)
+  unlabeled
 }
 
 #' A named category that no cell has is a typo, and some cell must have a label.
@@ -137,7 +140,7 @@ plot_predictions <- function(x, model = NULL, labels = NULL, ...) {
     abort_latome("There are no given labels to compare with.", "Name their column: labels = \"cell_type\".",
       kind = "QueryError", field = "labels", call = call)
   }
-  predicted <- predict(fit, x, ...)
+  predicted <- stats::predict(fit, x, ...)
   given <- given_labels(x, labels, rownames(predicted), list(...)$coldata, fit, call)
   rlang::check_installed("ggplot2", "to plot")
   draw_confusion(confusion(given, predicted$label), fit$title)

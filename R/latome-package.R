@@ -5,6 +5,15 @@
 #' into the object. [install_latome()] sets up Python once, [latome_status()]
 #' says whether all is well.
 #'
+#' @section Models:
+#' * [run_scvi()]: a latent space, in which batches and covariates are accounted for.
+#' * [run_ldvae()]: the same with a linear decoder, so that genes have loadings.
+#' * [run_scanvi()]: labels for all cells from those of some.
+#' * [run_cellassign()]: cell types from their marker genes.
+#' * [run_autozi()]: which genes have more zeros than counting explains.
+#' * [run_solo()]: doublets.
+#' * [map_query()]: new cells on a trained model.
+#'
 #' @section Asking a model:
 #' All of these take the object that carries a model, or cells and a model, and
 #' return plain R values; the `add_*()` forms write into the object.
@@ -16,6 +25,7 @@
 #'   [plot_volcano()], [feature_correlation()].
 #' * What it says of the genes: [feature_loadings()], [plot_loadings()],
 #'   [zero_inflation()].
+#' * Which cells they are: [label_probabilities()], [plot_predictions()], [get_doublets()], [plot_doublets()].
 #' * What the model predicts: [posterior_samples()], [likelihood_parameters()],
 #'   [latent_library_size()], [batch_representation()].
 #' * Whether to believe it: [plot_training()], [predictive_check()],

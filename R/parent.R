@@ -21,6 +21,10 @@ stand_on <- function(parent, object, arguments, call) {
     abort_latome("A model that starts from another has the genes of that one.", "Leave `features` out.",
       field = "features", call = call)
   }
+  if ("for_mapping" %in% arguments$given) {
+    abort_latome("A model that starts from another has the networks of that one.",
+      "Leave `for_mapping` out, and train that one with for_mapping = TRUE.", field = "for_mapping", call = call)
+  }
   arguments$parent <- parent
   arguments$roles <- roles_of_parent(parent, arguments$roles, call)
   arguments$allow_noninteger <- arguments$allow_noninteger || takes_fractions(parent)
@@ -51,7 +55,7 @@ roles_of_parent <- function(parent, roles, call) {
       abort_latome(
         paste0("`", arguments[[role]], "` is ", quoted(roles[[role]]), ", but the model was trained with ",
           if (length(theirs)) quoted(theirs) else "none", "."),
-        paste0("Leave it out: the columns are those of the model."), field = arguments[[role]], call = call
+        "Leave it out: the columns are those of the model.", field = arguments[[role]], call = call
       )
     }
     roles[role] <- list(if (length(theirs)) theirs)

@@ -33,3 +33,20 @@ choose_preset <- function(preset, settings, presets, given, arg = rlang::caller_
   }
   use_preset(TRUE, settings, presets[[preset]], given)
 }
+
+#' Names of the options that a call of training_options() settles, itself or by a preset.
+#' @noRd
+given_options <- function(preset, presets, matched) {
+  as.character(setdiff(c(names(matched)[-1L], if (!is.null(preset)) names(presets[[preset]])), "preset"))
+}
+
+#' Options of training that the user did not give are those of the model.
+#'
+#' @param training as training_options() returns it
+#' @param recipe named list of the model's own defaults, or NULL
+#' @noRd
+use_recipe <- function(training, recipe) {
+  own <- recipe[setdiff(names(recipe), attr(training, "given"))]
+  training[names(own)] <- own
+  training
+}

@@ -299,14 +299,8 @@ run_ldvae <- function(object, batch = NULL, labels = NULL, assay = NULL, layer =
 #' or sparse).
 #' @param labels name of the column of the cell data that holds the cell types; some may be `NA`.
 #' @param unlabeled the label that means "no label", such as `"Unknown"`; `NA` where only missing ones do.
-#' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
-#' `NULL` for one batch.
 #' @param batch,categorical_covariates,continuous_covariates,size_factor names of columns of the cell data, as in
 #' [run_scvi()]. With `model` they are those of that model.
-#' @param categorical_covariates,continuous_covariates names of columns of further covariates to
-#' account for. Continuous ones are used as they are: bring them to a similar scale.
-#' @param size_factor name of a column of positive numbers that scale each cell's expected counts, instead of its
-#' total count; expression is then not a share of the total.
 #' @param model a trained scVI to start from, or the name of one that `object` carries; `NULL` to train from
 #' scratch.
 #' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
@@ -607,7 +601,8 @@ run_autozi <- function(object, batch = NULL, labels = NULL, assay = NULL, layer 
 #' @param dropout_rate Share of its hidden units dropped in training (at least 0 and below 1).
 #' @param ... not used; an argument that is not known is an error.
 #' @param name name under which the results are stored.
-#' @param training options of training of the classifiers, made by [training_options()].
+#' @param training options of training of the classifiers, made by [training_options()]; those not given are as in the
+#' usage above.
 #' @param model_training options of training of the scVI that is trained first.
 #' @param seed a whole number; the same seed on the same machine and number of threads gives the same
 #' model. R's own random numbers are neither used nor changed.
@@ -655,6 +650,7 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
     seed = seed, keep_model = keep_model, allow_noninteger = allow_noninteger, coldata = coldata,
     verbose = verbose)
   arguments$given <- names(match.call())
+  arguments$recipe <- list(max_epochs = 400L, early_stopping_patience = 30L)
   run_model("solo", object, settings, arguments, call = rlang::current_env())
 }
 
@@ -690,13 +686,9 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
 #' or sparse).
 #' @param markers the marker genes of each type: a named list of gene names, or a matrix or data.frame of 0 and
 #' 1 (genes x types, both named).
-#' @param batch name of the column of the cell data that holds the batch (donor, lane, technology);
-#' `NULL` for one batch.
 #' @param batch,categorical_covariates,continuous_covariates names of columns of the cell data that hold the batch and
 #' further covariates whose effect on each gene is accounted for. Continuous ones are used as they are: bring them to a
 #' similar scale.
-#' @param categorical_covariates,continuous_covariates names of columns of further covariates to
-#' account for. Continuous ones are used as they are: bring them to a similar scale.
 #' @param size_factor name of a column of positive numbers, by which each cell's expected counts are scaled; by
 #' default the total counts over all genes.
 #' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
@@ -709,7 +701,7 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
 #' standardised mean counts.
 #' @param ... not used; an argument that is not known is an error.
 #' @param name name under which the results are stored.
-#' @param training options of training, made by [training_options()].
+#' @param training options of training, made by [training_options()]; those not given are as in the usage above.
 #' @param seed a whole number; the same seed on the same machine and number of threads gives the same
 #' model. R's own random numbers are neither used nor changed.
 #' @param keep_model where the trained model is kept: `"object"`, `"file"` (a folder in
@@ -763,6 +755,8 @@ run_cellassign <- function(object, markers, batch = NULL, categorical_covariates
     continuous_covariates = continuous_covariates, size_factor = size_factor, assay = assay,
     layer = layer, name = name, training = training, seed = seed, keep_model = keep_model,
     allow_noninteger = allow_noninteger, coldata = coldata, verbose = verbose)
+  arguments$recipe <- list(max_epochs = 400L, lr = 0.003, batch_size = 1024L,
+    weight_decay = 1e-10, early_stopping_patience = 15L)
   run_model("cellassign", object, settings, arguments, call = rlang::current_env())
 }
 
@@ -908,5 +902,5 @@ training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 1
       lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE)
   )
   options <- choose_preset(preset, options, presets, names(match.call()))
-  structure(options, class = "latome_training")
+  structure(options, class = "latome_training", given = given_options(preset, presets, match.call()))
 }

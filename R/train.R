@@ -84,7 +84,7 @@ settled_genes <- function(arguments, there, call) {
 check_run <- function(arguments, call) {
   a <- arguments
   a$name <- check_result_name(a$name, "name", call)
-  a$training <- check_training(a$training, "training", call)
+  a$training <- use_recipe(check_training(a$training, "training", call), a$recipe)
   a$seed <- check_whole_number(a$seed, ge = 0, arg = "seed", call = call)
   places <- c("auto", "object", "file", "none")
   a$keep_model <- check_choice(a$keep_model, places, arg = "keep_model", call = call)

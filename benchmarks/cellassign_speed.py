@@ -106,31 +106,36 @@ def run(n_types, options, scratch):
 
 def line(n_types, found):
     """A row of the table."""
-    seconds, objective, accuracy = ({side: np.array([turn[name] for turn in turns]) for side, turns in found.items()}
-                                    for name in ("seconds", "objective", "accuracy"))
-    low, middle, high = quartiles(seconds["scvi"] / seconds["latome"])
+    seconds, processor, objective, accuracy = (
+        {side: np.array([turn[name] for turn in turns]) for side, turns in found.items()}
+        for name in ("seconds", "processor", "objective", "accuracy"))
     difference = objective["latome"] - objective["scvi"]
     error = difference.std(ddof=1) / np.sqrt(len(difference)) if len(difference) > 1 else np.nan
-    of = [" to ".join(f"{value:.2f}" for value in quartiles(seconds[side])[::2]) for side in ("latome", "scvi")]
-    middles = [f"{np.median(seconds[side]):.2f} ({between})" for side, between in
-               zip(("latome", "scvi"), of, strict=True)]
-    return [n_types, n_types * DESIGNS[n_types][0], *middles, f"{middle:.1f} ({low:.1f} to {high:.1f})",
+    ratios = [spread(of["scvi"] / of["latome"], 1) for of in (seconds, processor)]
+    return [n_types, n_types * DESIGNS[n_types][0], spread(seconds["latome"], 2), spread(seconds["scvi"], 2), *ratios,
             DESIGNS[n_types][2], f"{objective['latome'].mean():.3f}", f"{objective['scvi'].mean():.3f}",
             f"{difference.mean():+.3f} +- {error:.3f}",
             f"{accuracy['latome'].mean():.3f}, {accuracy['scvi'].mean():.3f}"]
 
 
+def spread(values, digits):
+    """Median and quartiles in words."""
+    low, middle, high = (f"{value:.{digits}f}" for value in quartiles(values))
+    return f"{middle} ({low} to {high})"
+
+
 def report(runs, options, load):
     """Sets: results/cellassign_speed.json and .md; prints the table alone where no result is to be kept."""
-    header = ["types", "marker genes", "latome, s", "scvi-tools, s", "ratio", "asked for", "objective, latome",
-              "objective, scvi-tools", "difference", "accuracy of both"]
+    header = ["types", "marker genes", "latome, s", "scvi-tools, s", "ratio", "ratio of processor seconds", "asked for",
+              "objective, latome", "objective, scvi-tools", "difference", "accuracy of both"]
     table = markdown_table(header, [line(n_types, found) for n_types, (found, _) in runs.items()])
     if options.print:
         return print("\n" + table)
     epochs = ", ".join(f"{options.epochs or DESIGNS[n][1]} of {n} types" for n in runs)
     note = (f"{CELLS:,} simulated cells, {options.rounds} rounds in turn, {options.threads} threads; medians and "
             f"quartiles. Epochs: {epochs}. Objective: mean E log p(x, type) of {HELD_OUT:,} cells kept from both, in "
-            f"nats a cell; higher is better. Load of the machine before and after: {load[0]:.1f}, {os.getloadavg()[0]:.1f}.")
+            "nats a cell; higher is better. "
+            f"Load of the machine before and after: {load[0]:.1f}, {os.getloadavg()[0]:.1f}.")
     write_results("cellassign_speed", {
         "title": "CellAssign: seconds of train()", "machine": describe_machine(), "date": date.today().isoformat(),
         "note": note, "versions": next(iter(runs.values()))[1],

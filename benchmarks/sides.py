@@ -182,5 +182,5 @@ def draw(name, panels, threads=1):
     if not has_peer():
         return print("No figure: it is drawn in the peer's environment (benchmarks/setup_peer.sh).")
     worker = Worker([peer_python(), str(HERE / "workers/curves.py")], threads)
-    worker.ask("curves", panels=panels, to=str(RESULTS / f"{name}.png"))
+    worker.ask("curves", panels=panels, to=str(RESULTS / f"{name}.png"), columns=min(3, len(panels)))
     worker.close()

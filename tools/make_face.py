@@ -128,9 +128,20 @@ def prose(name, **values):
     return {re.match(r"(@param \S+|@\w+|)", part)[0]: part.rstrip() for part in parts}
 
 
+def explains(tag):
+    """Names of the arguments that a tag such as "@param assay,layer" is of."""
+    return tag.split()[-1].split(",") if tag.startswith("@param") else []
+
+
+def over(texts, own):
+    """Texts by tag, but those of a model's own where it has some."""
+    names = {name for tag in own for name in explains(tag)}
+    return {tag: text for tag, text in texts.items() if not names & set(explains(tag))} | own
+
+
 def page(texts, formals):
     """A help page: texts by tag in a settled order, those of arguments in the order of the formals."""
-    of = {tag: tag.split()[-1].split(",") if tag.startswith("@param") else [] for tag in texts}
+    of = {tag: explains(tag) for tag in texts}
     undocumented = set(formals) - {name for names in of.values() for name in names}
     if undocumented:
         sys.exit(f"make_face: no text for the arguments {sorted(undocumented)}")
@@ -164,7 +175,7 @@ def run_function(kind):
     formals = before + own + after
     values = {"kind": kind, "KIND": kind.upper(), "paper": model["paper"]}
     explained = params(settings) | {f"@param {entry[0]}": preset_param(entry) for entry in presets.items()}
-    texts = prose("run", **values) | explained | prose(kind, **values)
+    texts = over(prose("run", **values) | explained, prose(kind, **values))
     help_page = page(texts, [formal.split(" =")[0] for formal in formals])
     names = [formal.split(" =")[0] for formal in before[1:] + after[1:]]
     body = f"  check_no_dots(..., known = names(formals(run_{kind})))\n"
@@ -175,6 +186,9 @@ def run_function(kind):
                           initial_indent="  ", subsequent_indent="    ").replace("\0", " ") + "\n"
     if "model" in names:                               # whose settings hold where none are given
         body += "  arguments$given <- names(match.call())\n"
+    if recipe(model):                                  # options that the user does not give stay those of the model
+        body += filled(f"arguments$recipe <- list({recipe(model)})", 98, initial_indent="  ",
+                       subsequent_indent="    ") + "\n"
     body += f'  run_model("{kind}", object, settings, arguments, call = rlang::current_env())\n'
     return help_page + assemble(f"run_{kind}", formals, body)
 
@@ -199,7 +213,7 @@ def options_function(options, presets):
     help_page = page(texts, [formal.split(" =")[0] for formal in formals])
     checked = ",\n".join(f"    {o['name']} = {check_of(o)}" for o in options)
     body = f"  options <- list(\n{checked}\n  )\n" + chosen_presets(presets)
-    body += '  structure(options, class = "latome_training")\n'
+    body += '  structure(options, class = "latome_training", given = given_options(preset, presets, match.call()))\n'
     return help_page + assemble("training_options", formals, body)
 
 

@@ -97,14 +97,16 @@ test_that("a batch of too few cells is left out, and that is said", {
   skip_without_engine()
   cells <- with_doublets()
   coldata <- transform(cells$coldata, lane = c(rep("tiny", 4), rep("large", 396)))
-  short <- quick(2)
-  expect_warning(
-    found <- run_solo(cells$counts, batch = "lane", coldata = coldata, training = short, model_training = short,
-      verbose = FALSE),
-    "Batch 'tiny' has 4 cells, too few"
-  )
+  expect_warning(found <- solo(cells$counts, coldata = coldata, verbose = FALSE), "Batch 'tiny' has 4 cells, too few")
   expect_true(all(is.na(found$scores$class[1:4])))
   expect_false(anyNA(found$scores$class[-(1:4)]))
+})
+
+test_that("calls that cannot be are doubted", {
+  scores <- data.frame(batch = factor(rep("L1", 4)), score = c(1, 1, 1, 0), class = c(rep("doublet", 3), "singlet"))
+  expect_warning(say_doublets(scores, FALSE), "More than half of the cells of batch 'L1' are called doublets")
+  expect_silent(say_doublets(scores[3:4, ], FALSE))
+  expect_message(say_doublets(scores[3:4, ], TRUE), "Batch 'L1': 1 of 2 cells called a doublet \\(50.0%\\)")
 })
 
 test_that("scores are drawn, observed and simulated", {

@@ -40,6 +40,15 @@ test_that("a named category and NA are the same lack of a label", {
   expect_match(capture.output(print(named)), "unlabeled = Unknown", all = FALSE)
 })
 
+test_that("an empty string can be the lack of a label, or a label", {
+  skip_without_engine()
+  object <- typed_seurat()
+  object$blank <- ifelse(object$named == "Unknown", "", object$named)
+  run <- function(...) run_scanvi(object, "blank", ..., training = quick(2), verbose = FALSE)
+  expect_equal(levels(run(unlabeled = "")$predicted.scanvi), c("B", "Mono", "T"))
+  expect_equal(levels(run()$predicted.scanvi), c("(empty)", "B", "Mono", "T"))
+})
+
 test_that("labels that cannot be learnt from are refused in words", {
   cells <- typed()
   run <- function(...) run_scanvi(cells$counts, ..., coldata = cells$coldata, training = quick(1), verbose = FALSE)
@@ -68,6 +77,7 @@ test_that("probabilities can be asked again, of some cells or of others", {
   called <- predict(fit, cells$counts, coldata = unlabelled)
   expect_equal(called$label, fit$coldata$predicted.scanvi)
   expect_equal(rownames(called), colnames(cells$counts))
+  expect_equal(predict(fit), called, tolerance = 1e-5)
   expect_error(label_probabilities(small_counts(), trained()), "scVI gives no labels", class = "latome_QueryError")
 })
 
@@ -141,4 +151,20 @@ test_that("a store trains and tells labels as well", {
   expect_equal(dim(fit$probabilities), c(3, 90))
   expect_equal(label_probabilities(store, fit), t(fit$probabilities), tolerance = 1e-5)
   expect_error(run_scanvi(store, "named", "nobody", training = quick(1)), "No cell has the label 'nobody'")
+})
+
+test_that("a scANVI answers what any model with a latent answers", {
+  fit <- labelled()
+  cells <- typed()
+  expect_equal(latent_representation(cells$counts, fit, coldata = cells$coldata), fit$latent, tolerance = 1e-4)
+  shares <- normalized_expression(cells$counts, fit, coldata = cells$coldata, cells = 1:6)
+  expect_equal(unname(colSums(shares)), rep(1, 6), tolerance = 1e-4)
+  table <- differential_expression(cells$counts, fit, group_by = "truth", ident_1 = "B", coldata = cells$coldata)
+  expect_gt(mean(table$prob_de[table$gene %in% cells$markers$B]), mean(table$prob_de))
+  expect_true(is.finite(elbo(cells$counts, fit, coldata = cells$coldata)))
+  expect_equal(nrow(latent_dimensions(cells$counts, fit, coldata = cells$coldata)), 10)
+  expect_equal(dim(posterior_samples(cells$counts, fit, features = "gene1", cells = 1:4, coldata = cells$coldata))[1:2], c(1, 4))
+  folder <- save_model(fit, withr::local_tempfile())
+  expect_equal(label_probabilities(cells$counts, load_model(folder), coldata = cells$coldata), t(fit$probabilities),
+    tolerance = 1e-5)
 })

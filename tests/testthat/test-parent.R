@@ -26,6 +26,7 @@ test_that("what would not agree with the parent is refused", {
   expect_error(with_parent(batch = "named"), "`batch` is 'named', but the model was trained with 'donor'")
   expect_silent(with_parent(batch = "donor"))
   expect_error(with_parent(features = "all"), "has the genes of that one", class = "latome_SettingError")
+  expect_error(with_parent(for_mapping = TRUE), "has the networks of that one")
   expect_error(with_parent(n_latent = 6), "n_latent", class = "latome_SettingError")
   expect_error(with_parent(linear_classifier = NA), "linear_classifier")
   expect_true(with_parent(linear_classifier = TRUE)$settings$linear_classifier)

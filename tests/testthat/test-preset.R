@@ -23,3 +23,14 @@ test_that("a preset of training holds where an option is not given", {
   expect_identical(training_options(preset = NULL), plain)
   expect_error(training_options(preset = "quick"), "preset")
 })
+
+test_that("options that are not given are those of the model", {
+  recipe <- list(lr = 0.003, batch_size = 1024L)
+  expect_equal(use_recipe(training_options(), recipe)[c("lr", "batch_size")], recipe, ignore_attr = TRUE)
+  expect_equal(use_recipe(training_options(lr = 0.1), recipe)$lr, 0.1)
+  expect_equal(use_recipe(training_options(10, lr = 0.001), recipe)$lr, 0.001)      # the general default, asked for
+  expect_equal(use_recipe(training_options(10, lr = 0.1), recipe)$batch_size, 1024L)
+  expect_equal(use_recipe(training_options(preset = "fast"), recipe)$lr, 0.015)
+  expect_equal(use_recipe(training_options(lr = 0.1), NULL)$lr, 0.1)
+  expect_s3_class(use_recipe(training_options(), recipe), "latome_training")
+})

@@ -91,3 +91,17 @@ test_that("a job of scANVI gives its labels to an object", {
   expect_s3_class(sce$predicted.scanvi, "factor")
   expect_equal(levels(sce$predicted.scanvi), c("B", "Mono", "T"))
 })
+
+test_that("a job of a linear decoder gives its loadings, also of a matrix", {
+  skip_without_engine()
+  skip_if_not_installed("processx")
+  folder <- withr::local_tempfile()
+  write_job(typed()$counts, folder, "ldvae", n_latent = 3, training = quick(2), verbose = FALSE)
+  environment <- c("current", PYTHONPATH = system.file("python", package = "latome"), LD_LIBRARY_PATH = "",
+    OMP_NUM_THREADS = "1")
+  processx::run(reticulate::py_exe(), c("-m", "latome", "train", folder), env = environment)
+  fit <- read_job(typed()$counts, folder, verbose = FALSE)
+  expect_equal(dim(fit$loadings), c(40, 3))
+  expect_equal(fit$loadings, feature_loadings(fit))
+  expect_error(write_job(typed()$counts, withr::local_tempfile(), "solo"), "`model` must be one of")
+})

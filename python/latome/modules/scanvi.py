@@ -11,9 +11,9 @@ The loss of a cell sums over its labels, whether it has one or not; labelled cel
 the classifier q(y | z) in addition:
 
     -log p(x | z) + log q(z | x) - sum_y q(y | z) log p(z | z2_y, y)
-    + w (sum_y q(y | z) KL(q(z2 | z, y) || p(z2)) + KL(q(y | z) || pi) + KL(library))  -  ratio log q(y | z_labelled)
+    + w (sum_y q(y | z) KL(q(z2 | z, y) || p(z2)) + KL(q(y | z) || pi) + KL(library))  -  ratio log q(y | E z_labelled)
 
-with w the weight of the KL warm-up.
+with w the weight of the KL warm-up; of labelled cells the mean of z is classified, as in predictions.
 """
 
 from dataclasses import dataclass, replace
@@ -113,8 +113,7 @@ class SCANVI(ExpressionModule):
         posterior = self.inference(cells)
         latents = self.draw(posterior, draw)
         generated, z = self.generative(latents, cells), latents["z"]    # (m, k)
-        logits = self.classifier(z)                                     # (m, labels)
-        log_q = logits.log_softmax(-1)
+        log_q = self.classifier(z).log_softmax(-1)                      # (m, labels)
         q = log_q.exp()
         log_p, divergence = (part.t() for part in self.by_label(z, draw))                   # (m, labels) each
         likelihood = {
@@ -125,7 +124,7 @@ class SCANVI(ExpressionModule):
         if "library" in posterior:
             costs["library"] = kl_divergence(posterior["library"], generated.prior["library"])
         costs = {name: Term(value, warmed=True) for name, value in costs.items()}
-        return Terms(likelihood, costs, *self._classification(cells, posterior, logits, draw)), posterior, latents
+        return Terms(likelihood, costs, *self._classification(cells, posterior)), posterior, latents
 
     def by_label(self, z, draw="sample", share=False):
         """For each label, from one pass over all: log p(z | z2, y) and KL(q(z2 | z, y) || p(z2)), (labels, m) each.
@@ -143,18 +142,16 @@ class SCANVI(ExpressionModule):
         prior = standard_normal(z2)
         return log_p, q.log_prob(z2) - prior.log_prob(z2) if share else kl_divergence(q, prior)
 
-    def _classification(self, cells, posterior, logits, draw):
-        """(penalty, tally) of the labelled cells: those read beside, or else the minibatch's own.
+    def _classification(self, cells, posterior):
+        """(penalty, tally) of the labelled cells, those read beside or else the minibatch's own, at the mean of z.
 
-        Outside training there is no penalty, and the calls that are counted are those at the mean of z.
+        Outside training there is no penalty.
         """
-        labels = cells["labels"]
+        z, labels = posterior["z"].mean, cells["labels"]
         if "streams" in cells:
             known = cells["streams"]["labelled"]
-            labels = known["labels"]
-            logits = self.classifier(self.draw({"z": self.encoder(*self.encoded(known))}, draw)["z"])
-        elif not self.training:
-            logits = self.classifier(posterior["z"].mean)
+            z, labels = self.encoder(*self.encoded(known)).mean, known["labels"]
+        logits = self.classifier(z)
         total = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-1, reduction="sum")
         tally = calls_of(logits, labels) | {"loss": total}
         if not self.training:

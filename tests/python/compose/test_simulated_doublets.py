@@ -15,8 +15,8 @@ from latome.compose.solo import (
     simulated,
 )
 from latome.data.registry import Columns, open_data
-from latome.data.sources import read_h5ad
 from latome.data.simulate import simulate
+from latome.data.sources import read_h5ad
 from latome.errors import FieldError, QueryError, SettingError
 from latome.fit import fit as fitted
 from latome.fit import train

@@ -149,7 +149,7 @@ def test_the_penalty_is_the_cross_entropy_of_the_labelled_cells_read_beside():
     cells, beside = probe(data, 40), probe(data, 90)
     state = {name: value.clone() for name, value in module.state_dict().items()}
     known = {name: value for name, value in beside.items()}
-    terms = module.terms(cells | {"streams": {"labelled": known}}, "mean")
+    terms = module.terms(cells | {"streams": {"labelled": known}})      # drawn; labelled cells are taken at their mean
     module.load_state_dict(state)
     story, labels = Story(module), known["labels"].numpy()
     log_q = story.log_q(story.normal("encoder", np.log1p(known["x"].dense().double().numpy()))[0])
