@@ -2,7 +2,8 @@
 
 from latome.backend import torch
 from latome.distributions import DiagonalNormal
-from latome.kernels.narrow import narrow_linears
+from latome.kernels.layers import network
+from latome.kernels.narrow import Head
 from latome.nn.blocks import FullyConnected
 
 __all__ = ["NormalEncoder"]
@@ -33,6 +34,9 @@ class NormalEncoder(torch.nn.Module):
 
     def forward(self, x, categories=None, continuous=None):
         """A distribution of the family over (m, n_out) from x (m, n_in)."""
+        if self.positive is torch.exp and self.hidden.compiled(x):
+            heads = (Head(self.mean.weight, self.mean.bias),
+                     Head(self.log_variance.weight, self.log_variance.bias, SMALLEST_VARIANCE))
+            return self.family(*network(x, self.hidden.layers(categories, continuous), heads))
         h = self.hidden(x, categories, continuous)                      # (m, h)
-        mean, log_variance = narrow_linears(h, self.mean, self.log_variance)
-        return self.family(mean, self.positive(log_variance) + SMALLEST_VARIANCE)
+        return self.family(self.mean(h), self.positive(self.log_variance(h)) + SMALLEST_VARIANCE)
