@@ -11,7 +11,7 @@ from typing import NamedTuple
 from latome.backend import torch
 from latome.kernels.counts import evaluate
 from latome.kernels.node import summed_by_row
-from latome.kernels.products import product
+from latome.kernels.products import input_product, product, weight_product
 
 __all__ = ["Affine", "given", "head_log_prob", "products_in"]
 
@@ -158,16 +158,17 @@ class _HeadLogProb(torch.autograd.Function):
 
 def _of_layer(narrow, pull, weight, scaled, upstream, wanted):
     """What a layer's derivatives P (m, g) give: P W (m, h), not yet weighted; and the gradients of W and b."""
-    of_hidden = (narrow @ weight).to(pull.dtype) if wanted[0] else None
-    of_weight = (narrow.t() @ scaled).to(pull.dtype) if wanted[1] else None
+    of_hidden = input_product(narrow, weight).to(pull.dtype) if wanted[0] else None
+    of_weight = weight_product(narrow, scaled).to(pull.dtype) if wanted[1] else None
     return of_hidden, of_weight, upstream @ pull if wanted[2] else None
 
 
 def _of_theta(ctx, upstream, theta, log_theta, narrowed):
     """The gradient of log_theta, of its shape."""
-    if ctx.cheap and bool((upstream == upstream[0]).all()):
-        return theta * upstream[0]
     if ctx.cheap:
+        weights = upstream.numpy()
+        if (weights == weights[0]).all():
+            return theta * upstream[0]
         theta = ctx.plan.evaluate(*narrowed, gradient=True).theta
     if log_theta.dim() == 1:
         return upstream @ theta

@@ -102,12 +102,32 @@ LATOME_EXPORT void latome_narrow_gradient(int64_t m, int64_t h, int64_t k, const
   LATOME_CALL(narrow_gradient, m, h, k, pull, x, weight, of_x, of_weight, of_bias);
 }
 
-// out (m, g) = x W' by the sgemm_ that is handed in; x (m, h), W (g, h), row by row.
-LATOME_EXPORT void latome_product(void *gemm, int64_t m, int64_t g, int64_t h, const float *x, const float *weight,
+// Products of an output layer by the sgemm_ that is handed in: 0, out (m, g) = a b' of a (m, h) and b (g, h); 1,
+// out (m, h) = a b of a (m, g) and b (g, h); 2, out (g, h) = a' b of a (m, g) and b (m, h). All row by row.
+LATOME_EXPORT void latome_product(int kind, void *gemm, int64_t m, int64_t g, int64_t h, const float *a, const float *b,
                                   float *out, int threads) {
-  latome_products::Product work{(latome_gemm)gemm, (int)m, (int)g, (int)h, x, weight, out};
-  const int64_t strips = (g + latome_products::WIDTH - 1) / latome_products::WIDTH;
-  latome_parallel(latome_products::product_strips, &work, strips, threads);
+  latome_products::Product work{(latome_gemm)gemm, (int)m, (int)g, (int)h, a, b, out};
+  latome_products::share_out(kind, work, threads);
+}
+
+// -- latents -------------------------------------------------------------------------------------------------------
+
+// z (m, k), and the divergence (m,) of each row's normal; all of mean, variance and noise (m, k).
+LATOME_EXPORT void latome_draw(int64_t m, int64_t k, const float *mean, const float *variance, const float *noise,
+                               float *z, float *divergence) {
+#define LATOME_LATENTS(set) set::draw_latents(set::Latents{m, k, mean, variance, noise}, z, divergence);
+  LATOME_EACH(LATOME_LATENTS)
+#undef LATOME_LATENTS
+}
+
+// Its reverse, from the derivatives by z (m, k) and by the divergence (m,).
+LATOME_EXPORT void latome_draw_gradient(int64_t m, int64_t k, const float *mean, const float *variance,
+                                        const float *noise, const float *by_z, const float *by_divergence,
+                                        float *by_mean, float *by_variance) {
+#define LATOME_LATENTS(set) \
+  set::latents_gradient(set::Latents{m, k, mean, variance, noise}, by_z, by_divergence, by_mean, by_variance);
+  LATOME_EACH(LATOME_LATENTS)
+#undef LATOME_LATENTS
 }
 
 // -- Adam ----------------------------------------------------------------------------------------------------------
