@@ -40,7 +40,7 @@ def evaluate_compiled(counts, kind, location, log_library, log_theta, gate, *, g
 
     theta_form = 0 if log_theta is None or log_theta.dim() == 1 else 1 if theta_rows is not None else 2
     location, log_library, log_theta, gate, theta_rows = (
-        one if one is None else one.detach().contiguous()
+        one if one is None else one.contiguous()
         for one in (location, log_library, log_theta, gate, theta_rows))
     value = torch.empty(m)
     pull, library = result(m, g, over=location), result(m, 1, wanted=log_library is not None)

@@ -39,6 +39,7 @@ class Norm(NamedTuple):
     ---------
     scale, shift : (h,) parameters.
     running_mean, running_variance : (h,) buffers; written to when `training`.
+    count : () int64 buffer, the minibatches seen; counted up when `training`.
     momentum, eps : of the running moments, and of the denominator.
     training : normalise by the minibatch, not by the running moments.
     """
@@ -47,6 +48,7 @@ class Norm(NamedTuple):
     shift: object
     running_mean: object
     running_variance: object
+    count: object
     momentum: float
     eps: float
     training: bool
@@ -193,7 +195,7 @@ def _forward(layer, counts, x):
     if layer.continuous is not None:
         y.addmm_(layer.continuous, layer.continuous_weight.t())
     m, h = y.shape
-    scale, shift, *running = layer.norm[:4] if layer.norm else (None,) * 4
+    scale, shift, *running = layer.norm[:5] if layer.norm else (None,) * 5
     out, inverse_sd = torch.empty_like(y), torch.empty(h) if layer.norm else None
     tables = [table.contiguous() for table in layer.tables]
     arrays = _array(addresses(y, y, out, scale, shift, *running, inverse_sd, *tables) + layer.codes())

@@ -12,7 +12,7 @@ __all__ = ["input_product", "product", "weight_product"]
 _product = bind("latome_product", "npiiipppn")
 _gemm = torch_symbol("sgemm_") if _product is not None and torch_symbol("GOMP_parallel") else None
 
-FEW = 256                                              # rows; of more, the library shares them out well itself
+FEW = 512                                              # rows; of more, the library shares them out well itself
 LARGE = 1 << 22                                        # multiplications from which several threads pay
 FORWARD, INPUT, WEIGHT = range(3)                      # kinds of products, as latome_product counts them
 

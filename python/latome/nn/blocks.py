@@ -73,8 +73,9 @@ class FullyConnected(torch.nn.Module):
 
     def compiled(self, x):
         """Whether the compiled kernels do all of this network: normalised by torch's batch norm, or not at all."""
-        plain = all(type(norm) is torch.nn.BatchNorm1d for norm in self.batch_norms)
-        return plain and not self.layer_norm and compiled(x, self.linears[0].weight)
+        if self.layer_norm or not compiled(x, self.linears[0].weight):
+            return False
+        return all(type(norm) is torch.nn.BatchNorm1d for norm in self.batch_norms)
 
     def _layer(self, i, x, categories, continuous):
         functional = torch.nn.functional
@@ -89,7 +90,7 @@ class FullyConnected(torch.nn.Module):
         return x
 
     def layers(self, categories=None, continuous=None):
-        """The `Layer`s of the compiled kernels; in training their batch norms count this minibatch."""
+        """The `Layer`s of the compiled kernels."""
         norms = list(self.batch_norms) or [None] * len(self.linears)
         dropout = self.dropout if self.training else 0.0
         return [
@@ -103,7 +104,6 @@ def _norm(batch):
     """The `Norm` of a batch norm, or None."""
     if batch is None:
         return None
-    if batch.training:
-        batch.num_batches_tracked.add_(1)
-    return Norm(batch.weight, batch.bias, batch.running_mean, batch.running_var, batch.momentum, batch.eps,
-                batch.training)
+    own, held = batch._parameters, batch._buffers      # plain dicts: a module's attributes are searched for
+    return Norm(own["weight"], own["bias"], held["running_mean"], held["running_var"], held["num_batches_tracked"],
+                batch.momentum, batch.eps, batch.training)

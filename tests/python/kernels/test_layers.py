@@ -56,7 +56,8 @@ def parts(m, k, h, *, covariates, norm, training, dtype, seed=1):
              for name, value in found.items()}
     if norm:
         scale, shift, mean, variance = (moment.to(dtype) for moment in moments)
-        found["norm"] = Norm(scale.requires_grad_(), shift.requires_grad_(), mean, variance, 0.01, 1e-3, training)
+        found["norm"] = Norm(scale.requires_grad_(), shift.requires_grad_(), mean, variance,
+                             torch.zeros((), dtype=torch.int64), 0.01, 1e-3, training)
     return found
 
 
@@ -92,6 +93,7 @@ def test_value_and_gradients(m, k, h, is_sparse, norm, training, covariates):
         for name in ("running_mean", "running_variance"):
             torch.testing.assert_close(getattr(ours["norm"], name).double(), getattr(theirs["norm"], name),
                                        rtol=1e-5, atol=1e-5)
+    assert not norm or int(ours["norm"].count) == int(training)
 
 
 @needs_library

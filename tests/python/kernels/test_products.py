@@ -15,7 +15,7 @@ def threads(request):
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("m, g, h", [(128, 2000, 128), (1, 33, 40), (100, 1003, 64), (256, 300, 30), (257, 300, 30)])
+@pytest.mark.parametrize("m, g, h", [(128, 2000, 128), (1, 33, 40), (100, 1003, 64), (512, 300, 30), (513, 300, 30)])
 def test_values(monkeypatch, threads, m, g, h):
     monkeypatch.setattr(products, "LARGE", 0)
     torch.manual_seed(0)

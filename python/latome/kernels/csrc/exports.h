@@ -62,14 +62,14 @@ LATOME_EXPORT void latome_sparse_gradient(int64_t m, int64_t g, int64_t h, const
 
 // What follows a linear layer; see `Block` in layers.h. `sizes` holds m, h, the number of tables, the stride of the
 // codes, the kind of norm and the seed; `numbers` momentum, eps and the share of units kept; `arrays` y, hat, out,
-// scale, shift, running mean, running variance, inverse sd, then each table and then each table's codes.
+// scale, shift, running mean, running variance, count of minibatches, inverse sd, then each table and then each table's codes.
 LATOME_EXPORT void latome_block(const int64_t *sizes, const float *numbers, void *const *arrays, int threads) {
-  void *const *tables = arrays + 8;
+  void *const *tables = arrays + 9;
 #define LATOME_BLOCK(set)                                                                                       \
   set::Block work{sizes[0], sizes[1], (float *)arrays[0], (float *)arrays[1], (float *)arrays[2], sizes[2],    \
                   (const float *const *)tables, (const int64_t *const *)(tables + sizes[2]), sizes[3], sizes[4], \
                   (const float *)arrays[3], (const float *)arrays[4], (float *)arrays[5], (float *)arrays[6],   \
-                  (float *)arrays[7], numbers[0], numbers[1], numbers[2], sizes[5]};                            \
+                  (int64_t *)arrays[7], (float *)arrays[8], numbers[0], numbers[1], numbers[2], sizes[5]};      \
   set::block_forward(work, threads);
   LATOME_EACH(LATOME_BLOCK)
 #undef LATOME_BLOCK
