@@ -17,7 +17,8 @@ def test_values_and_gradients(m, k):
     torch.manual_seed(0)
     given = [torch.randn(m, k), torch.rand(m, k) * 2 + 1e-4, torch.randn(m, k)]
     given[1][0, 0] = 1 + 1e-4                          # where the terms of the divergence cancel
-    mine, exact = ([one.to(dtype, copy=True).requires_grad_() for one in given[:2]] for dtype in (torch.float32, torch.float64))
+    mine, exact = ([one.to(dtype, copy=True).requires_grad_() for one in given[:2]]
+                   for dtype in (torch.float32, torch.float64))
     pull, weights = torch.randn(m, k), torch.randn(m)
     z, divergence = drawn_with_divergence(*mine, given[2])
     mean, variance = exact

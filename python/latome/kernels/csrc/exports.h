@@ -3,16 +3,18 @@
 // -- counts --------------------------------------------------------------------------------------------------------
 
 // Likelihoods of counts; see `Counts` in counts.h. `sizes` holds m, g, the kind, whether gradients are wanted and the
-// form of theta; `arrays` indptr, indices, values, location, log_library, log_theta, theta_rows, gate, then value and
-// the gradients of location, library, theta by cell, theta summed over cells, and gate.
+// form of theta; `arrays` indptr, indices, values, location, log_library, log_theta, theta_rows, gate; then value and
+// the gradients of location, library, theta by cell and gate; the sums over cells of those of theta, location and gate;
+// and what is added to location and gate first.
 LATOME_EXPORT void latome_counts(const int64_t *sizes, void *const *arrays, int threads) {
-#define LATOME_COUNTS(set)                                                                                          \
-  set::Counts work{sizes[0], sizes[1], sizes[2], sizes[3] != 0, (const int64_t *)arrays[0],                        \
-                   (const int64_t *)arrays[1], (const float *)arrays[2], (const float *)arrays[3],                 \
-                   (const float *)arrays[4], (const float *)arrays[5], sizes[4], (const int64_t *)arrays[6],       \
-                   (const float *)arrays[7], (float *)arrays[8], (float *)arrays[9], (float *)arrays[10],          \
-                   (float *)arrays[11], (float *)arrays[12], (float *)arrays[13], nullptr, nullptr, nullptr, 1,    \
-                   (const float *)arrays[14], (const float *)arrays[15]};                                           \
+#define LATOME_COUNTS(set)                                                                                       \
+  set::Counts work{sizes[0], sizes[1], sizes[2], sizes[3] != 0, (const int64_t *)arrays[0],                      \
+                   (const int64_t *)arrays[1], (const float *)arrays[2], (const float *)arrays[3],               \
+                   (const float *)arrays[4], (const float *)arrays[5], sizes[4], (const int64_t *)arrays[6],     \
+                   (const float *)arrays[7], (float *)arrays[8], (float *)arrays[9], (float *)arrays[10],        \
+                   (float *)arrays[11], (float *)arrays[12],                                                     \
+                   {(float *)arrays[13], (float *)arrays[14], (float *)arrays[15]}, {}, nullptr, nullptr, 1,     \
+                   (const float *)arrays[16], (const float *)arrays[17]};                                        \
   set::counts(work, threads);
   LATOME_EACH(LATOME_COUNTS)
 #undef LATOME_COUNTS
