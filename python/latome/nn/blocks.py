@@ -71,6 +71,14 @@ class FullyConnected(torch.nn.Module):
             x = self._layer(i, x, categories, continuous)
         return x
 
+    def to_heads(self, x, heads, categories=None, continuous=None):
+        """The outputs (..., m, k) of `Head`s over the last layer; x as above."""
+        if self.compiled(x):
+            return network(x, self.layers(categories, continuous), heads)
+        h = self(x, categories, continuous)                             # (..., m, h)
+        found = [torch.nn.functional.linear(h, head.weight, head.bias) for head in heads]
+        return [y if head.floor is None else y.exp() + head.floor for y, head in zip(found, heads, strict=True)]
+
     def compiled(self, x):
         """Whether the compiled kernels do all of this network: normalised by torch's batch norm, or not at all."""
         if self.layer_norm or not compiled(x, self.linears[0].weight):

@@ -2,7 +2,6 @@
 
 from latome.backend import torch
 from latome.distributions import DiagonalNormal
-from latome.kernels.layers import network
 from latome.kernels.narrow import Head
 from latome.nn.blocks import FullyConnected
 
@@ -34,9 +33,8 @@ class NormalEncoder(torch.nn.Module):
 
     def forward(self, x, categories=None, continuous=None):
         """A distribution of the family over (m, n_out) from x (m, n_in)."""
-        if self.positive is torch.exp and self.hidden.compiled(x):
-            heads = (Head(self.mean.weight, self.mean.bias),
-                     Head(self.log_variance.weight, self.log_variance.bias, SMALLEST_VARIANCE))
-            return self.family(*network(x, self.hidden.layers(categories, continuous), heads))
-        h = self.hidden(x, categories, continuous)                      # (m, h)
-        return self.family(self.mean(h), self.positive(self.log_variance(h)) + SMALLEST_VARIANCE)
+        exponential = self.positive is torch.exp
+        heads = (Head(self.mean.weight, self.mean.bias),
+                 Head(self.log_variance.weight, self.log_variance.bias, SMALLEST_VARIANCE if exponential else None))
+        mean, variance = self.hidden.to_heads(x, heads, categories, continuous)
+        return self.family(mean, variance if exponential else self.positive(variance) + SMALLEST_VARIANCE)
