@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from latome.backend import torch
+from latome.kernels.latents import drawn_with_divergence
 
 __all__ = ["DiagonalNormal", "LogisticNormal", "StandardNormal"]
 
@@ -17,10 +18,11 @@ class DiagonalNormal:
     mean, variance : (..., k), or anything that broadcasts to it; variance > 0.
     """
 
-    __slots__ = ("mean", "variance")
+    __slots__ = ("_from_standard", "mean", "variance")
 
     def __init__(self, mean, variance):
         self.mean, self.variance = mean, variance
+        self._from_standard = None                     # the divergence, once a draw has computed it beside
 
     @property
     def event_shape(self):
@@ -41,9 +43,15 @@ class DiagonalNormal:
 
     def rsample_normal(self, sample_shape=()):
         """A draw (*sample_shape, ..., k) of the normal variable, through which gradients flow."""
-        shape = np.broadcast_shapes(self.mean.shape, self.variance.shape)   # torch's own loads sympy: a second
+        shape = self.mean.shape
+        if shape != self.variance.shape:
+            shape = np.broadcast_shapes(shape, self.variance.shape)     # torch's own loads sympy: a second
         noise = torch.randn((*sample_shape, *shape), dtype=self.mean.dtype, device=self.mean.device)
-        return _Draw.apply(self.mean, self.variance, noise)
+        both = drawn_with_divergence(self.mean, self.variance, noise)
+        if both is None:
+            return _Draw.apply(self.mean, self.variance, noise)
+        z, self._from_standard = both
+        return z
 
     def log_prob(self, z):
         """(...,): log-density of the normal variable z (..., k), summed over latents, in nats."""
@@ -53,7 +61,8 @@ class DiagonalNormal:
     def kl(self, other):
         """(...,): KL(self || other) in nats; `other` is a DiagonalNormal."""
         if isinstance(other, StandardNormal) and self.mean.shape == self.variance.shape:
-            return _FromStandard.apply(self.mean, self.variance)
+            known = self._from_standard
+            return _FromStandard.apply(self.mean, self.variance) if known is None else known
         ratio = self.variance / other.variance
         shift = (self.mean - other.mean).square() / other.variance
         return 0.5 * (ratio - ratio.log() - 1 + shift).sum(-1)
@@ -70,7 +79,7 @@ class StandardNormal(DiagonalNormal):
     __slots__ = ("like",)
 
     def __init__(self, like):
-        self.like = like
+        self.like, self._from_standard = like, None
 
     @property
     def mean(self):

@@ -25,8 +25,8 @@ def address(*tensors):
 
 
 def evaluate_compiled(counts, kind, location, log_library, log_theta, gate, *, gradient, overwrite=False,
-                      theta_rows=None, theta_sum=False, bias=(None, None)):
-    """(value, location, library, theta, gate) as `counts.evaluate` has them; None where not asked.
+                      theta_rows=None, theta_sum=False, sums=False, bias=(None, None)):
+    """What makes an `Evaluated`, as `counts.evaluate` has it; None where not asked.
 
     theta is (m, g), or (g,) with `theta_sum`, which needs a log_theta (g,).
     """
@@ -40,15 +40,16 @@ def evaluate_compiled(counts, kind, location, log_library, log_theta, gate, *, g
 
     theta_form = 0 if log_theta is None or log_theta.dim() == 1 else 1 if theta_rows is not None else 2
     location, log_library, log_theta, gate, theta_rows = (
-        one if one is None else one.detach().contiguous()
+        one if one is None else one.contiguous()
         for one in (location, log_library, log_theta, gate, theta_rows))
     value = torch.empty(m)
     pull, library = result(m, g, over=location), result(m, 1, wanted=log_library is not None)
     theta = result(*((g,) if theta_sum else (m, g)), wanted=log_theta is not None)
     gate_grad = result(m, g, wanted=gate is not None, over=gate)
+    summed = result(g, wanted=sums), result(g, wanted=sums and gate is not None)
     entries = [one.contiguous() for one in (counts.indptr.long(), counts.indices.long(), counts.values.float())]
     addresses = address(*entries, location, log_library, log_theta, theta_rows, gate, value, pull, library,
-                        None if theta_sum else theta, theta if theta_sum else None, gate_grad, *bias)
+                        None if theta_sum else theta, gate_grad, theta if theta_sum else None, *summed, *bias)
     sizes = (ctypes.c_int64 * 5)(m, g, KINDS[kind], gradient, theta_form)
     _counts(sizes, addresses, 1 if m * g < ALONE else torch.get_num_threads())
-    return value, pull, library, theta, gate_grad
+    return value, pull, library, theta, gate_grad, *summed

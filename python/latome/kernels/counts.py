@@ -42,6 +42,7 @@ class Evaluated(NamedTuple):
     library : (m, 1), by log_library; None without one.
     theta : (m, g), by the log_theta of the cell; or its sum over cells, of the shape of log_theta.
     gate : (m, g), by the gate.
+    location_sum, gate_sum : (g,), those by location and gate summed over cells, where the back end gives them.
     """
 
     value: object
@@ -49,10 +50,12 @@ class Evaluated(NamedTuple):
     library: object
     theta: object
     gate: object
+    location_sum: object = None
+    gate_sum: object = None
 
 
 def evaluate(counts, kind, location, log_library, log_theta, gate, *, gradient, overwrite=False, theta_rows=None,
-             theta_sum=False, bias=(None, None)):
+             theta_sum=False, sums=False, bias=(None, None)):
     """Log-probability of each cell's counts and, if asked, its derivatives; outside any graph.
 
     Arguments
@@ -66,6 +69,7 @@ def evaluate(counts, kind, location, log_library, log_theta, gate, *, gradient, 
     overwrite : the derivatives may take the place of `location` and `gate`.
     theta_rows : (m,) int64, each cell's row of log_theta.
     theta_sum : sum the derivatives in log_theta over cells; nothing for an (m, g) one.
+    sums : give those in location and gate summed over cells too, if the back end has them at hand.
     bias : (g,) each or None, first added to `location` and `gate`, in place: only with `overwrite`.
 
     Returns `Evaluated`. An index outside log_theta raises IndexError.
@@ -76,7 +80,7 @@ def evaluate(counts, kind, location, log_library, log_theta, gate, *, gradient, 
     given = {"gradient": gradient, "theta_rows": theta_rows}
     if is_compiled(location, log_library, log_theta, gate):
         found = Evaluated(*evaluate_compiled(counts, kind, location, log_library, log_theta, gate, overwrite=overwrite,
-                                             theta_sum=theta_sum and shared, bias=bias, **given))
+                                             theta_sum=theta_sum and shared, sums=sums, bias=bias, **given))
         if shared:
             return found
     else:
@@ -120,4 +124,4 @@ def count_log_prob(counts, *, kind, logits=None, log_library=None, log_mean=None
 
 
 def _evaluate(counts, kind, theta_rows, *arguments, gradient):
-    return evaluate(counts, kind, *arguments, gradient=gradient, theta_rows=theta_rows)
+    return evaluate(counts, kind, *arguments, gradient=gradient, theta_rows=theta_rows)[:5]

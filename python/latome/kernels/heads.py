@@ -11,7 +11,7 @@ from typing import NamedTuple
 from latome.backend import torch
 from latome.kernels.counts import evaluate
 from latome.kernels.node import summed_by_row
-from latome.kernels.products import product
+from latome.kernels.products import input_product, product, weight_product
 
 __all__ = ["Affine", "given", "head_log_prob", "products_in"]
 
@@ -100,7 +100,7 @@ class _Plan(NamedTuple):
 
     def narrow(self, value):
         """A tensor in the type of products."""
-        return value if value is None else value.to(self.products)
+        return value if value is None or value.dtype is self.products else value.to(self.products)
 
     def evaluate(self, hidden, weight, bias, log_library, log_theta, gate_weight, gate_bias, *, gradient,
                  theta_sum=False):
@@ -108,7 +108,7 @@ class _Plan(NamedTuple):
         logits = _product(hidden, weight, bias)
         gate = None if gate_weight is None else _product(hidden, gate_weight, gate_bias)
         return evaluate(self.counts, self.kind, logits, log_library, log_theta, gate, gradient=gradient, overwrite=True,
-                        theta_rows=self.theta_rows, theta_sum=theta_sum, bias=(bias, gate_bias))
+                        theta_rows=self.theta_rows, theta_sum=theta_sum, sums=gradient, bias=(bias, gate_bias))
 
     def narrowed(self, hidden, weight, bias, log_library, log_theta, gate_weight, gate_bias):
         """The arguments of `evaluate`."""
@@ -124,8 +124,8 @@ def _product(hidden, weight, bias):
 class _HeadLogProb(torch.autograd.Function):
     """Output layers and likelihood.
 
-    The dispersion's gradient is summed over cells at once, as if all had the same weight; where they turn out not to,
-    the likelihood is evaluated again.
+    The gradients of biases and dispersion are summed over cells at once, as if all had the same weight; where they turn
+    out not to, they are summed again, for which the dispersion's have to be evaluated again.
     """
 
     @staticmethod
@@ -134,39 +134,53 @@ class _HeadLogProb(torch.autograd.Function):
         cheap = log_theta is not None and log_theta.dim() == 1 and log_theta.device.type == "cpu"
         found = plan.evaluate(*narrowed, gradient=True, theta_sum=cheap)
         ctx.plan, ctx.cheap = plan, cheap
-        ctx.save_for_backward(found.location, found.library, found.theta, found.gate, tensors[0], *narrowed)
+        ctx.save_for_backward(*found[1:], tensors[0], *narrowed)
         return found.value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, upstream):
-        pull, library, theta, gate, hidden, *narrowed = ctx.saved_tensors
+        pull, library, theta, gate, pull_sum, gate_sum, hidden, *narrowed = ctx.saved_tensors
         _, weight, _, _, log_theta, gate_weight, _ = narrowed
-        w = upstream.unsqueeze(1)                                       # (m, 1)
+        w, same = upstream.unsqueeze(1), _same(upstream)                # (m, 1); a number
         scaled, wanted = ctx.plan.narrow(w * hidden), ctx.needs_input_grad[1:]
-        of_hidden, of_weight, of_bias = _of_layer(ctx.plan.narrow(pull), pull, weight, scaled, upstream, wanted)
+        of_hidden, of_weight = _of_layer(ctx.plan.narrow(pull), pull, weight, scaled, wanted)
+        of_bias = _of_bias(upstream, same, pull, pull_sum) if wanted[2] else None
         of_gate = of_gate_bias = None
         if gate is not None:
-            more, of_gate, of_gate_bias = _of_layer(ctx.plan.narrow(gate), gate, gate_weight, scaled, upstream,
-                                                    (wanted[0], *wanted[5:]))
+            more, of_gate = _of_layer(ctx.plan.narrow(gate), gate, gate_weight, scaled, (wanted[0], wanted[5]))
+            of_gate_bias = _of_bias(upstream, same, gate, gate_sum) if wanted[6] else None
             of_hidden = more.add_(of_hidden) if wanted[0] else None
         of_hidden = of_hidden.mul_(w) if wanted[0] else None
         of_library = w * library if wanted[3] else None
-        of_theta = _of_theta(ctx, upstream, theta, log_theta, narrowed) if wanted[4] else None
+        of_theta = _of_theta(ctx, upstream, same, theta, log_theta, narrowed) if wanted[4] else None
         return None, of_hidden, of_weight, of_bias, of_library, of_theta, of_gate, of_gate_bias
 
 
-def _of_layer(narrow, pull, weight, scaled, upstream, wanted):
-    """What a layer's derivatives P (m, g) give: P W (m, h), not yet weighted; and the gradients of W and b."""
-    of_hidden = (narrow @ weight).to(pull.dtype) if wanted[0] else None
-    of_weight = (narrow.t() @ scaled).to(pull.dtype) if wanted[1] else None
-    return of_hidden, of_weight, upstream @ pull if wanted[2] else None
+def _same(upstream):
+    """The weight that all cells have; None where they differ, or are not at hand."""
+    if upstream.device.type != "cpu":
+        return None
+    weights = set(upstream.tolist())                   # faster than any operation on so few numbers
+    return weights.pop() if len(weights) == 1 else None
 
 
-def _of_theta(ctx, upstream, theta, log_theta, narrowed):
+def _of_layer(narrow, pull, weight, scaled, wanted):
+    """What a layer's derivatives P (m, g) give: P W (m, h), not yet weighted; and the gradient of W."""
+    of_hidden = input_product(narrow, weight).to(pull.dtype) if wanted[0] else None
+    of_weight = weight_product(narrow, scaled).to(pull.dtype) if wanted[1] else None
+    return of_hidden, of_weight
+
+
+def _of_bias(upstream, same, pull, pull_sum):
+    """The gradient of a bias (g,)."""
+    return upstream @ pull if pull_sum is None or same is None else pull_sum * same
+
+
+def _of_theta(ctx, upstream, same, theta, log_theta, narrowed):
     """The gradient of log_theta, of its shape."""
-    if ctx.cheap and bool((upstream == upstream[0]).all()):
-        return theta * upstream[0]
+    if ctx.cheap and same is not None:
+        return theta * same
     if ctx.cheap:
         theta = ctx.plan.evaluate(*narrowed, gradient=True).theta
     if log_theta.dim() == 1:

@@ -1,21 +1,23 @@
-"""A hidden layer in one node of the graph: linear, covariate tables, batch norm, ReLU and dropout.
+"""Hidden layers and the heads over them in one node of the graph: linear, covariate tables, batch norm, ReLU, dropout.
 
     y   = W x + b + C continuous + sum_j table_j[category_j]                               (m, h)
     out = dropout(relu(scale (y - mean) / sqrt(variance + eps) + shift))                   Ioffe and Szegedy, 2015
 
 The compiled kernels do all but the dense products, and take a sparse minibatch as it is. A unit that dropout or ReLU
 has silenced is zero in `out`, so nothing else is kept to tell which; a random number of a unit is a hash of the
-layer's seed and the unit's place, the same on any number of threads.
+layer's seed and the unit's place, the same on any number of threads. A node of the graph costs as much as a small
+product: hence one for a whole network.
 """
 
 import ctypes
 from typing import NamedTuple
 
 from latome.backend import torch
+from latome.kernels.narrow import head_gradient, head_output
 from latome.kernels.native import addresses, bind
 from latome.kernels.sparse import SparseCounts
 
-__all__ = ["Norm", "compiled", "hidden_layer", "sparse_linear"]
+__all__ = ["Layer", "Norm", "compiled", "network", "sparse_linear"]
 
 _product = bind("latome_sparse_product", "iiippppppn")
 _product_gradient = bind("latome_sparse_gradient", "iiipppppn")
@@ -37,6 +39,7 @@ class Norm(NamedTuple):
     ---------
     scale, shift : (h,) parameters.
     running_mean, running_variance : (h,) buffers; written to when `training`.
+    count : () int64 buffer, the minibatches seen; counted up when `training`.
     momentum, eps : of the running moments, and of the denominator.
     training : normalise by the minibatch, not by the running moments.
     """
@@ -45,6 +48,7 @@ class Norm(NamedTuple):
     shift: object
     running_mean: object
     running_variance: object
+    count: object
     momentum: float
     eps: float
     training: bool
@@ -75,47 +79,43 @@ def sparse_linear(counts, weight, bias):
     return rows + bias
 
 
-def hidden_layer(x, weight, bias, *, continuous=None, continuous_weight=None, categories=None, columns=(), tables=(),
-                 norm=None, dropout=0.0):
-    """One hidden layer, (m, h), by the compiled kernels; see `compiled`.
+class Layer(NamedTuple):
+    """A hidden layer of h units over k inputs.
 
     Arguments
     ---------
-    x : (m, k), or SparseCounts (m, k), which takes no gradient.
     weight, bias : (h, k) and (h,).
     continuous, continuous_weight : (m, d) and (h, d), or None.
     categories, columns, tables : (m, c) int64 codes, and for some of its columns a table (categories, h) each.
     norm : `Norm`, or None.
     dropout : probability of dropping a unit; 0 for none.
     """
-    if isinstance(x, SparseCounts) and x.density > DENSE_FROM:
-        x = x.dense()
-    sparse = isinstance(x, SparseCounts)
-    seed = int(torch.randint(2**62, ())) if dropout else 0
-    plan = _Plan(x if sparse else None, categories, columns, norm, 1 - dropout, seed)
-    scale, shift = (norm.scale, norm.shift) if norm else (None, None)
-    return _HiddenLayer.apply(plan, None if sparse else x, weight, bias, continuous, continuous_weight, scale, shift,
-                              *tables)
 
+    weight: object
+    bias: object
+    continuous: object = None
+    continuous_weight: object = None
+    categories: object = None
+    columns: tuple = ()
+    tables: tuple = ()
+    norm: object = None
+    dropout: float = 0.0
 
-class _Plan(NamedTuple):
-    """What a layer needs beside tensors that take gradients."""
-
-    counts: object
-    categories: object
-    columns: list
-    norm: object
-    keep: float
-    seed: int
+    def tensors(self):
+        """All that take gradients."""
+        scale, shift = self.norm[:2] if self.norm else (None, None)
+        return self.weight, self.bias, self.continuous, self.continuous_weight, scale, shift, *self.tables
 
     def numbers(self):
-        norm = self.norm
-        return (ctypes.c_float * 3)(norm.momentum if norm else 0, norm.eps if norm else 0, self.keep)
+        """Momentum, eps and the share of units kept, for the kernels."""
+        momentum, eps = (self.norm.momentum, self.norm.eps) if self.norm else (0, 0)
+        return (ctypes.c_float * 3)(momentum, eps, 1 - self.dropout)
 
-    def sizes(self, m, h):
+    def sizes(self, m, h, seed=0):
+        """What else the kernels count by."""
         kind = 0 if self.norm is None else 1 if self.norm.training else 2
         stride = self.categories.stride(0) if self.columns else 0
-        return (ctypes.c_int64 * 6)(m, h, len(self.columns), stride, kind, self.seed)
+        return (ctypes.c_int64 * 6)(m, h, len(self.columns), stride, kind, seed)
 
     def codes(self):
         """Addresses of the columns' first codes."""
@@ -123,6 +123,24 @@ class _Plan(NamedTuple):
             return []
         start, step = self.categories.data_ptr(), self.categories.stride(1) * 8
         return [start + column * step for column in self.columns]
+
+
+def network(x, layers, heads=()):
+    """Hidden layers one after the other, and heads over the last, by the compiled kernels; see `compiled`.
+
+    Arguments
+    ---------
+    x : (m, k), or SparseCounts (m, k), which takes no gradient.
+    layers : `Layer`s, at least one.
+    heads : `Head`s.
+
+    Returns (m, h), or where there are heads a tuple of their outputs.
+    """
+    if isinstance(x, SparseCounts) and x.density > DENSE_FROM:
+        x = x.dense()
+    counts, x = (x, None) if isinstance(x, SparseCounts) else (None, x)
+    tensors = [tensor for part in (*layers, *heads) for tensor in part.tensors()]
+    return _Network.apply(counts, layers, heads, x, *tensors)
 
 
 def _array(addresses):
@@ -133,43 +151,74 @@ def _threads(elements):
     return 1 if elements < ALONE else torch.get_num_threads()
 
 
-class _HiddenLayer(torch.autograd.Function):
-    """The compiled layer and its gradient."""
+class _Network(torch.autograd.Function):
+    """The layers, the heads and their gradients."""
 
     @staticmethod
-    def forward(ctx, plan, x, weight, bias, continuous, continuous_weight, scale, shift, *tables):
-        y = _linear(plan.counts, x, weight, bias)                       # (m, h)
-        if continuous is not None:
-            y.addmm_(continuous, continuous_weight.t())
-        m, h = y.shape
-        norm, out = plan.norm, torch.empty_like(y)
-        inverse_sd = torch.empty_like(bias) if norm else None
-        running = (norm.running_mean, norm.running_variance) if norm else (None, None)
-        tables = [table.contiguous() for table in tables]
-        arrays = _array(addresses(y, y, out, scale, shift, *running, inverse_sd, *tables) + plan.codes())
-        _block(plan.sizes(m, h), plan.numbers(), arrays, _threads(m * h))
-        ctx.plan, ctx.rows = plan, [len(table) for table in tables]
-        ctx.save_for_backward(x, weight, continuous, continuous_weight, scale, y, out, inverse_sd)    # y: normalised
-        return out
+    def forward(ctx, counts, layers, heads, x, *tensors):
+        kept = []
+        for i, layer in enumerate(layers):
+            kept += _forward(layer, None if i else counts, x)
+            x = kept[-1]
+        found = [head_output(x, head) for head in heads]
+        kept += [part for head, (_, grown) in zip(heads, found, strict=True) for part in (head.weight, grown)]
+        ctx.save_for_backward(*kept)
+        ctx.counts, ctx.layers, ctx.n_heads = counts, layers, len(heads)
+        return tuple(out for out, _ in found) if heads else x
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream):
-        plan, (x, weight, continuous, continuous_weight, scale, hat, out, inverse_sd) = ctx.plan, ctx.saved_tensors
-        m, h = out.shape
-        upstream, pull = upstream.contiguous(), torch.empty_like(out)
-        of_bias, of_scale, of_shift = torch.empty(3, h).unbind()
-        of_tables = [torch.zeros(rows, h) for rows in ctx.rows]
-        arrays = _array(addresses(upstream, hat, out, pull, scale, inverse_sd, of_bias, of_scale, of_shift, *of_tables)
-                        + plan.codes())
-        _block_gradient(plan.sizes(m, h), plan.numbers(), arrays, _threads(m * h))
-        wanted = ctx.needs_input_grad
-        of_x = _input_gradient(pull, weight) if wanted[1] else None
-        of_weight = _weight_gradient(plan.counts, x, pull) if wanted[2] else None
-        of_continuous = pull @ continuous_weight if wanted[4] else None
-        of_continuous_weight = pull.t() @ continuous if wanted[5] else None
-        norms = (of_scale, of_shift) if plan.norm else (None, None)
-        return None, of_x, of_weight, of_bias, of_continuous, of_continuous_weight, *norms, *of_tables
+    def backward(ctx, *upstream):
+        layers, kept, wanted, gradients = ctx.layers, ctx.saved_tensors, ctx.needs_input_grad[3:], []
+        end, pull = len(layers) * KEPT, upstream[0]
+        if ctx.n_heads:
+            out = kept[end - 1]
+            pull = torch.zeros_like(out)
+            of_heads = kept[end::2], kept[end + 1::2]
+            for above, weight, grown in zip(upstream, *of_heads, strict=True):
+                gradients += head_gradient(above, out, weight, grown, pull)
+        for i in reversed(range(len(layers))):
+            parts, last = kept[i * KEPT:(i + 1) * KEPT], len(wanted) - len(gradients)
+            first = last - len(layers[i].tensors())
+            pull, *found = _backward(layers[i], None if i else ctx.counts, parts, pull.contiguous(),
+                                     (i > 0 or wanted[0], *wanted[first:last]))
+            gradients = found + gradients
+        return None, None, None, pull, *gradients
+
+
+KEPT = 8                                               # tensors that the gradient of a layer needs
+
+
+def _forward(layer, counts, x):
+    """What the gradient needs; the last of it is the layer's output (m, h)."""
+    y = _linear(counts, x, layer.weight, layer.bias)                    # (m, h)
+    if layer.continuous is not None:
+        y.addmm_(layer.continuous, layer.continuous_weight.t())
+    m, h = y.shape
+    scale, shift, *running = layer.norm[:5] if layer.norm else (None,) * 5
+    out, inverse_sd = torch.empty_like(y), torch.empty(h) if layer.norm else None
+    tables = [table.contiguous() for table in layer.tables]
+    arrays = _array(addresses(y, y, out, scale, shift, *running, inverse_sd, *tables) + layer.codes())
+    seed = int(torch.randint(2**62, ())) if layer.dropout else 0
+    _block(layer.sizes(m, h, seed), layer.numbers(), arrays, _threads(m * h))
+    return x, layer.weight, layer.continuous, layer.continuous_weight, scale, y, inverse_sd, out     # y: normalised
+
+
+def _backward(layer, counts, kept, upstream, wanted):
+    """Gradients of x and of the layer's tensors; None for what is not wanted, as far as that saves anything."""
+    x, weight, continuous, continuous_weight, scale, hat, inverse_sd, out = kept
+    (m, h), pull = out.shape, torch.empty_like(out)
+    of_bias, of_scale, of_shift = torch.empty(3, h).unbind()
+    of_tables = [torch.zeros(table.shape) for table in layer.tables]
+    arrays = _array(addresses(upstream, hat, out, pull, scale, inverse_sd, of_bias, of_scale, of_shift, *of_tables)
+                    + layer.codes())
+    _block_gradient(layer.sizes(m, h), layer.numbers(), arrays, _threads(m * h))
+    of_x = _input_gradient(pull, weight) if wanted[0] else None
+    of_weight = _weight_gradient(counts, x, pull) if wanted[1] else None
+    of_continuous = pull @ continuous_weight if wanted[3] else None
+    of_continuous_weight = pull.t() @ continuous if wanted[4] else None
+    norms = (of_scale, of_shift) if layer.norm else (None, None)
+    return of_x, of_weight, of_bias, of_continuous, of_continuous_weight, *norms, *of_tables
 
 
 def _linear(counts, x, weight, bias):
@@ -177,7 +226,7 @@ def _linear(counts, x, weight, bias):
     h = weight.shape[0]
     if counts is None and _is_small(x, h):
         (m, k), turned = x.shape, weight.t().contiguous()               # (k, h): as it lies, no copy
-        x, out = x.contiguous(), bias.repeat(m, 1)                      # a copy, also of one row
+        x, out = x.contiguous(), torch.empty(m, h).copy_(bias)
         _narrow_gradient(m, h, k, *addresses(x, None, turned, out, None, None))      # out += x W'
         return out
     if counts is None:

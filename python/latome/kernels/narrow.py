@@ -1,13 +1,14 @@
-"""Linear layers with few outputs over the same input, in one node of the graph.
+"""Linear layers with few outputs, such as the heads of an encoder, outside any graph.
 
-The heads of an encoder multiply 128 x 128 by 128 x 10: a product that several threads take longer to share out than
-to do.
+They multiply 128 x 128 by 128 x 10: a product that several threads take longer to share out than to do.
 """
+
+from typing import NamedTuple
 
 from latome.backend import torch
 from latome.kernels.native import addresses, bind
 
-__all__ = ["narrow_linears"]
+__all__ = ["Head", "head_gradient", "head_output"]
 
 _product = bind("latome_narrow", "iiipppp")
 _gradient = bind("latome_narrow_gradient", "iiipppppp")
@@ -16,48 +17,55 @@ NARROW = 64                                            # outputs
 SMALL = 1 << 20                                        # multiplications of a layer, at most
 
 
-def narrow_linears(x, *layers):
-    """[x W' + b for each layer]: (..., m, k) each.
+class Head(NamedTuple):
+    """A linear head of k outputs over h inputs, y = x W' + b; or exp(y) + floor.
 
     Arguments
     ---------
-    x : (..., m, h).
-    layers : `torch.nn.Linear`s of h inputs.
+    weight, bias : (k, h) and (k,), float32.
+    floor : number, or None for y itself.
     """
-    if not all(_fits(x, layer.weight) for layer in layers):
-        return [torch.nn.functional.linear(x, layer.weight, layer.bias) for layer in layers]
-    return _NarrowLinears.apply(x, *(part for layer in layers for part in (layer.weight, layer.bias)))
+
+    weight: object
+    bias: object
+    floor: float | None = None
+
+    def tensors(self):
+        """All that take gradients."""
+        return self.weight, self.bias
 
 
 def _fits(x, weight):
-    plain = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu" and x.dim() == 2
-    return plain and _product is not None and weight.shape[0] <= NARROW and x.numel() * weight.shape[0] <= SMALL
+    return weight.shape[0] <= NARROW and x.numel() * weight.shape[0] <= SMALL and weight.is_contiguous()
 
 
-class _NarrowLinears(torch.autograd.Function):
-    """The compiled layers and their gradients."""
+def head_output(x, head):
+    """The output (m, k) for x (m, h), and its exponential part, or None."""
+    weight, bias, floor = head
+    if _fits(x, weight):
+        (m, h), k = x.shape, weight.shape[0]
+        out = torch.empty(m, k)
+        _product(m, h, k, *addresses(x, weight, bias, out))
+    else:
+        out = torch.addmm(bias, x, weight.t())
+    return (out, None) if floor is None else (out.exp_() + floor, out)
 
-    @staticmethod
-    def forward(ctx, x, *parameters):
-        x = x.contiguous()
-        weights = [weight.contiguous() for weight in parameters[::2]]
-        ctx.save_for_backward(x, *weights)
-        (m, h), found = x.shape, []
-        for weight, bias in zip(weights, parameters[1::2], strict=True):
-            found.append(torch.empty(m, len(weight)))
-            _product(m, h, len(weight), *addresses(x, weight, bias, found[-1]))
-        return tuple(found)
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, *upstream):
-        x, *weights = ctx.saved_tensors
-        (m, h), wanted = x.shape, ctx.needs_input_grad
-        of_x, gradients = torch.zeros_like(x) if wanted[0] else None, []
-        for i, (pull, weight) in enumerate(zip(upstream, weights, strict=True)):
-            pull = pull.contiguous()
-            of_weight = torch.empty_like(weight) if wanted[1 + 2 * i] else None
-            of_bias = torch.empty(len(weight)) if wanted[2 + 2 * i] else None
-            _gradient(m, h, len(weight), *addresses(pull, x, weight, of_x, of_weight, of_bias))
-            gradients += [of_weight, of_bias]
-        return of_x, *gradients
+def head_gradient(pull, x, weight, grown, of_x):
+    """Gradients of weight and bias from that of the output, (m, k); that of x is added to `of_x`, where there is one.
+
+    Arguments
+    ---------
+    pull, x, weight : (m, k), (m, h) and (k, h).
+    grown : (m, k), the exponential part of the output, or None.
+    of_x : (m, h), or None.
+    """
+    pull = pull.contiguous() if grown is None else pull * grown
+    if not _fits(x, weight):
+        if of_x is not None:
+            of_x.addmm_(pull, weight)
+        return pull.t() @ x, pull.sum(0)
+    (m, h), k = x.shape, weight.shape[0]
+    of_weight, of_bias = torch.empty_like(weight), torch.empty(k)
+    _gradient(m, h, k, *addresses(pull, x, weight, of_x, of_weight, of_bias))
+    return of_weight, of_bias

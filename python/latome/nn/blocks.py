@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from latome.backend import torch
-from latome.kernels.layers import Norm, compiled, hidden_layer
+from latome.kernels.layers import Layer, Norm, compiled, network
 from latome.nn.covariates import CovariateLinear
 
 __all__ = ["FullyConnected", "Inputs", "over_samples"]
@@ -65,16 +65,25 @@ class FullyConnected(torch.nn.Module):
 
     def forward(self, x, categories=None, continuous=None):
         """(..., m, n_hidden) from x (..., m, n_in), or from SparseCounts (m, n_in)."""
+        if self.compiled(x):
+            return network(x, self.layers(categories, continuous))
         for i in range(len(self.linears)):
-            if compiled(x, self.linears[i].weight) and self._plain_norm(i):
-                x = self._compiled_layer(i, x, categories, continuous)
-            else:
-                x = self._layer(i, x, categories, continuous)
+            x = self._layer(i, x, categories, continuous)
         return x
 
-    def _plain_norm(self, i):
-        """Whether layer i is normalised by torch's batch norm or not at all."""
-        return not self.layer_norm and (not self.batch_norms or type(self.batch_norms[i]) is torch.nn.BatchNorm1d)
+    def to_heads(self, x, heads, categories=None, continuous=None):
+        """The outputs (..., m, k) of `Head`s over the last layer; x as above."""
+        if self.compiled(x):
+            return network(x, self.layers(categories, continuous), heads)
+        h = self(x, categories, continuous)                             # (..., m, h)
+        found = [torch.nn.functional.linear(h, head.weight, head.bias) for head in heads]
+        return [y if head.floor is None else y.exp() + head.floor for y, head in zip(found, heads, strict=True)]
+
+    def compiled(self, x):
+        """Whether the compiled kernels do all of this network: normalised by torch's batch norm, or not at all."""
+        if self.layer_norm or not compiled(x, self.linears[0].weight):
+            return False
+        return all(type(norm) is torch.nn.BatchNorm1d for norm in self.batch_norms)
 
     def _layer(self, i, x, categories, continuous):
         functional = torch.nn.functional
@@ -88,15 +97,21 @@ class FullyConnected(torch.nn.Module):
             x = functional.dropout(x, self.dropout)
         return x
 
-    def _compiled_layer(self, i, x, categories, continuous):
-        linear, norm = self.linears[i], None
-        if self.batch_norms:
-            batch = self.batch_norms[i]
-            if batch.training:
-                batch.num_batches_tracked.add_(1)
-            norm = Norm(batch.weight, batch.bias, batch.running_mean, batch.running_var, batch.momentum, batch.eps,
-                        batch.training)
-        return hidden_layer(
-            x, linear.weight, linear.bias, categories=categories, columns=linear.columns, tables=linear.tables,
-            continuous=None if linear.continuous is None else continuous, continuous_weight=linear.continuous,
-            norm=norm, dropout=self.dropout if self.training else 0.0)
+    def layers(self, categories=None, continuous=None):
+        """The `Layer`s of the compiled kernels."""
+        norms = list(self.batch_norms) or [None] * len(self.linears)
+        dropout = self.dropout if self.training else 0.0
+        return [
+            Layer(linear.weight, linear.bias, None if linear.continuous is None else continuous, linear.continuous,
+                  categories, linear.columns, tuple(linear.tables) if linear.columns else (), _norm(norm), dropout)
+            for linear, norm in zip(self.linears, norms, strict=True)
+        ]
+
+
+def _norm(batch):
+    """The `Norm` of a batch norm, or None."""
+    if batch is None:
+        return None
+    own, held = batch._parameters, batch._buffers      # plain dicts: a module's attributes are searched for
+    return Norm(own["weight"], own["bias"], held["running_mean"], held["running_var"], held["num_batches_tracked"],
+                batch.momentum, batch.eps, batch.training)

@@ -1,7 +1,7 @@
 """Classifiers: from a vector to the logits of classes."""
 
 from latome.backend import torch
-from latome.kernels.narrow import narrow_linears
+from latome.kernels.narrow import Head
 from latome.nn.blocks import FullyConnected
 
 __all__ = ["Classifier"]
@@ -23,4 +23,7 @@ class Classifier(torch.nn.Module):
 
     def forward(self, x):
         """(..., m, classes) from x (..., m, n_in)."""
-        return narrow_linears(x if self.hidden is None else self.hidden(x), self.logits)[0]
+        weight, bias = self.logits.weight, self.logits.bias
+        if self.hidden is None:
+            return torch.nn.functional.linear(x, weight, bias)
+        return self.hidden.to_heads(x, [Head(weight, bias)])[0]

@@ -2,7 +2,7 @@
 
 from latome.backend import torch
 from latome.distributions import DiagonalNormal
-from latome.kernels.narrow import narrow_linears
+from latome.kernels.narrow import Head
 from latome.nn.blocks import FullyConnected
 
 __all__ = ["NormalEncoder"]
@@ -35,6 +35,8 @@ class NormalEncoder(torch.nn.Module):
 
     def forward(self, x, categories=None, continuous=None):
         """A distribution of the family over (m, n_out) from x (m, n_in)."""
-        h = self.hidden(x, categories, continuous)                      # (m, h)
-        mean, log_variance = narrow_linears(h, self.mean, self.log_variance)
-        return self.family(mean, self.positive(log_variance) + self.smallest)
+        exponential = self.positive is torch.exp
+        heads = (Head(self.mean.weight, self.mean.bias),
+                 Head(self.log_variance.weight, self.log_variance.bias, self.smallest if exponential else None))
+        mean, variance = self.hidden.to_heads(x, heads, categories, continuous)
+        return self.family(mean, variance if exponential else self.positive(variance) + self.smallest)

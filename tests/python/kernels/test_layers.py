@@ -4,7 +4,7 @@ import pytest
 
 from latome.backend import torch
 from latome.kernels import layers
-from latome.kernels.layers import Norm, hidden_layer, sparse_linear
+from latome.kernels.layers import Layer, Norm, network, sparse_linear
 from latome.kernels.native import status
 from latome.kernels.sparse import SparseCounts
 
@@ -15,6 +15,11 @@ def sparse(m, g, share=0.1, seed=0):
     torch.manual_seed(seed)
     x = (torch.rand(m, g) < share) * torch.randint(1, 50, (m, g)).float()
     return x, SparseCounts.from_dense(x)
+
+
+def hidden_layer(x, *weight_and_bias, **given):
+    """A network of one layer."""
+    return network(x, [Layer(*weight_and_bias, **given)])
 
 
 def reference(x, weight, bias, *, continuous=None, continuous_weight=None, categories=None, columns=(), tables=(),
@@ -51,7 +56,8 @@ def parts(m, k, h, *, covariates, norm, training, dtype, seed=1):
              for name, value in found.items()}
     if norm:
         scale, shift, mean, variance = (moment.to(dtype) for moment in moments)
-        found["norm"] = Norm(scale.requires_grad_(), shift.requires_grad_(), mean, variance, 0.01, 1e-3, training)
+        found["norm"] = Norm(scale.requires_grad_(), shift.requires_grad_(), mean, variance,
+                             torch.zeros((), dtype=torch.int64), 0.01, 1e-3, training)
     return found
 
 
@@ -87,6 +93,7 @@ def test_value_and_gradients(m, k, h, is_sparse, norm, training, covariates):
         for name in ("running_mean", "running_variance"):
             torch.testing.assert_close(getattr(ours["norm"], name).double(), getattr(theirs["norm"], name),
                                        rtol=1e-5, atol=1e-5)
+    assert not norm or int(ours["norm"].count) == int(training)
 
 
 @needs_library
@@ -97,6 +104,29 @@ def test_gradients_reach_what_they_must_and_nothing_else():
     hidden_layer(counts, **given).sum().backward()
     assert given["weight"].grad is None and given["bias"].grad is not None
     assert given["continuous"].grad.shape == (9, 2)                     # an embedded batch enters there
+
+
+@needs_library
+@pytest.mark.parametrize("is_sparse", [True, False])
+def test_layers_one_after_the_other(is_sparse):
+    """Two layers with covariates in one node, whose first takes no gradient of its weight."""
+    x, counts = sparse(60, 25)
+    dtypes, results = (torch.float32, torch.float64), []
+    options = {"covariates": True, "norm": True, "training": True}
+    pull = torch.randn(60, 12)
+    for dtype in dtypes:
+        first, second = (parts(60, k, h, **options, dtype=dtype, seed=h) for k, h in ((25, 17), (17, 12)))
+        first["weight"].requires_grad_(False)
+        if dtype is torch.float32:
+            out = network(counts if is_sparse else x, [Layer(**first), Layer(**second)])
+        else:
+            out = reference(reference(x.double(), **first), **second)
+        (out * pull).sum().backward()
+        assert first["weight"].grad is None
+        results.append([out.detach(), *(leaf.grad for leaf in leaves(first)[1:] + leaves(second))])
+    largest = max(float(other.norm()) for other in results[1])         # a bias before a batch norm has none at all
+    for mine, other in zip(*results, strict=True):
+        assert float((mine.double() - other).norm()) <= 1e-5 * max(float(other.norm()), 1e-2 * largest)
 
 
 @needs_library

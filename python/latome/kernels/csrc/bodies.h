@@ -6,4 +6,5 @@
 #include "layers.h"
 #include "narrow.h"
 #include "adam.h"
+#include "latents.h"
 #include "changes.h"

@@ -9,7 +9,7 @@
 #include "entries.h"
 
 #define TILE (32 * LANES)              /* genes that go through the steps of a zero together */
-#define GROUP 8                        /* cells whose gradients of theta are summed together */
+#define GROUP 8                        /* cells whose gradients are summed together */
 
 struct Counts {
   int64_t m, g, kind;
@@ -25,10 +25,10 @@ struct Counts {
   float *value;                        // (m,)
   float *pull, *library;               // gradients: (m, g), may be `location` itself; (m,)
   float *theta_gradient;               // (m, g), or null and
-  float *theta_sum;                    // (g,), the sum over cells
   float *gate_gradient;                // (m, g), may be `gate` itself
+  float *sums[3];                      // (g,) gradients of theta, location and gate summed over cells; or null
+  float *parts[3];                     // (groups, g) the same over the cells of a group
   float *theta, *inverse;              // (g,) theta and 1 / (theta + eps), where they are those of all cells
-  float *theta_parts;                  // (groups, g) sums over the cells of a group
   int64_t group;                       // cells that are worked through together
   const float *location_bias, *gate_bias;   // (g,) added to each cell's location and gate first, in place; or null
 };
@@ -38,6 +38,13 @@ static void add_bias(float *row, const float *bias, int64_t g) {
   int64_t j = 0;
   for (; j + LANES <= g; j += LANES) store(row + j, load(row + j) + load(bias + j));
   for (; j < g; j++) row[j] += bias[j];
+}
+
+// sum (g,) += row, or = row.
+static void add_row(float *sum, const float *row, int64_t g, bool add) {
+  if (!sum) return;
+  if (!add) memset(sum, 0, sizeof(float) * g);
+  add_bias(sum, row, g);
 }
 
 // ---- the means of one cell -----------------------------------------------------------------------------------------
@@ -77,10 +84,11 @@ LATOME_INLINE void theta_of(const float *log_theta, int64_t begin, int64_t end, 
 
 // ---- all genes of one cell -----------------------------------------------------------------------------------------
 
-// Where a cell's gradients go; `add_theta` to what is there already.
+// Where a cell's gradients go, and their sums over a group; `add` to those that are there already.
 struct Gradients {
   float *pull, *theta, *gate;
-  bool add_theta;
+  float *pull_sum, *gate_sum;
+  bool add, theta_is_sum;
 };
 
 // What the first steps leave to the last, for the genes of a tile.
@@ -125,7 +133,7 @@ LATOME_INLINE void tile_zeros(const Cell &cell, const Tile &tile, const Gradient
       zero.slope *= zero.share;
       store_part(to.gate + j, zero.closed - zero.share, count);
     }
-    if (to.theta && to.add_theta) zero.slope += load_part(to.theta + j, count, 0.0f);
+    if (to.theta && to.theta_is_sum && to.add) zero.slope += load_part(to.theta + j, count, 0.0f);
     if (to.theta) store_part(to.theta + j, zero.slope, count);
   }
   if (!GRADIENT) return;
@@ -190,12 +198,15 @@ static void evaluate_cell(const Counts &c, const Row &row, int64_t n, const Grad
   c.value[n] = (float)(value + 0.0 * (double)cell.scale);               // an infinite mean is no number
   if (!GRADIENT) return;
   pulls += place_entries<KIND>(cell, row, to);
-  if (!c.log_library) return;
-  c.library[n] = (float)pulls;
-  const vf back = set((float)pulls * share);
-  int64_t j = 0;
-  for (; j + LANES <= g; j += LANES) store(to.pull + j, load(to.pull + j) - load(row.e + j) * back);
-  for (; j < g; j++) to.pull[j] -= row.e[j] * ((float)pulls * share);
+  if (c.log_library) {
+    c.library[n] = (float)pulls;
+    const vf back = set((float)pulls * share);
+    int64_t j = 0;
+    for (; j + LANES <= g; j += LANES) store(to.pull + j, load(to.pull + j) - load(row.e + j) * back);
+    for (; j < g; j++) to.pull[j] -= row.e[j] * ((float)pulls * share);
+  }
+  add_row(to.pull_sum, to.pull, g, to.add);
+  add_row(to.gate_sum, to.gate, g, to.add);
 }
 
 // ---- all cells -----------------------------------------------------------------------------------------------------
@@ -221,8 +232,9 @@ static void evaluate_groups(const Counts &c, int64_t begin, int64_t end) {
     const int64_t first = group * c.group, last = first + c.group < c.m ? first + c.group : c.m;
     for (int64_t n = first; n < last; n++) {
       Gradients to{c.pull ? c.pull + n * g : nullptr, c.theta_gradient ? c.theta_gradient + n * g : nullptr,
-                   c.gate_gradient ? c.gate_gradient + n * g : nullptr, false};
-      if (c.theta_parts) to.theta = c.theta_parts + group * g, to.add_theta = n > first;
+                   c.gate_gradient ? c.gate_gradient + n * g : nullptr, c.parts[1] ? c.parts[1] + group * g : nullptr,
+                   c.parts[2] ? c.parts[2] + group * g : nullptr, n > first, c.parts[0] != nullptr};
+      if (c.parts[0]) to.theta = c.parts[0] + group * g;
       evaluate_cell<KIND, GRADIENT>(c, row, n, to);
     }
   }
@@ -245,19 +257,20 @@ static void counts_groups(void *context, int64_t begin, int64_t end) {
 }
 
 // The sums of all groups, for blocks of genes: in the same order on any number of threads.
-static void theta_blocks(void *context, int64_t begin, int64_t end) {
+static void sum_blocks(void *context, int64_t begin, int64_t end) {
   const Counts &c = *static_cast<Counts *>(context);
   const int64_t first = begin * BLOCK, last = end * BLOCK < c.g ? end * BLOCK : c.g;
-  for (int64_t j = first; j < last; j++) c.theta_sum[j] = c.theta_parts[j];
-  for (int64_t n = c.group; n < c.m; n += c.group)
-    for (int64_t j = first; j < last; j++) c.theta_sum[j] += c.theta_parts[n / c.group * c.g + j];
+  for (int i = 0; i < 3; i++)
+    for (int64_t n = 0; c.sums[i] && n < c.m; n += c.group)
+      add_row(c.sums[i] + first, c.parts[i] + n / c.group * c.g + first, last - first, n > 0);
 }
 
 static void counts(Counts &c, int threads) {
-  c.group = c.theta_sum ? GROUP : 1;
+  const int n_sums = (c.sums[0] != nullptr) + (c.sums[1] != nullptr) + (c.sums[2] != nullptr);
+  c.group = n_sums ? GROUP : 1;
   const int64_t groups = (c.m + c.group - 1) / c.group, padded = c.g + LANES;
   const bool shared = c.kind != POISSON && c.theta_form == 0;
-  float *memory = (float *)malloc(sizeof(float) * (2 * padded + (c.theta_sum ? groups * c.g : 0)));
+  float *memory = (float *)malloc(sizeof(float) * (2 * padded + n_sums * groups * c.g));
   if (!memory) {
     for (int64_t n = 0; n < c.m; n++) c.value[n] = __builtin_nanf("");
     return;
@@ -266,8 +279,10 @@ static void counts(Counts &c, int threads) {
     c.theta = memory, c.inverse = memory + padded;
     theta_of(c.log_theta, 0, c.g, memory, memory + padded);
   }
-  if (c.theta_sum) c.theta_parts = memory + 2 * padded;
+  float *parts = memory + 2 * padded;
+  for (int i = 0; i < 3; i++)
+    if (c.sums[i]) c.parts[i] = parts, parts += groups * c.g;
   latome_parallel(counts_groups, &c, groups, threads);
-  if (c.theta_sum) latome_parallel(theta_blocks, &c, (c.g + BLOCK - 1) / BLOCK, threads);
+  if (n_sums) latome_parallel(sum_blocks, &c, (c.g + BLOCK - 1) / BLOCK, threads);
   free(memory);
 }

@@ -3,16 +3,18 @@
 // -- counts --------------------------------------------------------------------------------------------------------
 
 // Likelihoods of counts; see `Counts` in counts.h. `sizes` holds m, g, the kind, whether gradients are wanted and the
-// form of theta; `arrays` indptr, indices, values, location, log_library, log_theta, theta_rows, gate, then value and
-// the gradients of location, library, theta by cell, theta summed over cells, and gate.
+// form of theta; `arrays` indptr, indices, values, location, log_library, log_theta, theta_rows, gate; then value and
+// the gradients of location, library, theta by cell and gate; the sums over cells of those of theta, location and gate;
+// and what is added to location and gate first.
 LATOME_EXPORT void latome_counts(const int64_t *sizes, void *const *arrays, int threads) {
-#define LATOME_COUNTS(set)                                                                                          \
-  set::Counts work{sizes[0], sizes[1], sizes[2], sizes[3] != 0, (const int64_t *)arrays[0],                        \
-                   (const int64_t *)arrays[1], (const float *)arrays[2], (const float *)arrays[3],                 \
-                   (const float *)arrays[4], (const float *)arrays[5], sizes[4], (const int64_t *)arrays[6],       \
-                   (const float *)arrays[7], (float *)arrays[8], (float *)arrays[9], (float *)arrays[10],          \
-                   (float *)arrays[11], (float *)arrays[12], (float *)arrays[13], nullptr, nullptr, nullptr, 1,    \
-                   (const float *)arrays[14], (const float *)arrays[15]};                                           \
+#define LATOME_COUNTS(set)                                                                                       \
+  set::Counts work{sizes[0], sizes[1], sizes[2], sizes[3] != 0, (const int64_t *)arrays[0],                      \
+                   (const int64_t *)arrays[1], (const float *)arrays[2], (const float *)arrays[3],               \
+                   (const float *)arrays[4], (const float *)arrays[5], sizes[4], (const int64_t *)arrays[6],     \
+                   (const float *)arrays[7], (float *)arrays[8], (float *)arrays[9], (float *)arrays[10],        \
+                   (float *)arrays[11], (float *)arrays[12],                                                     \
+                   {(float *)arrays[13], (float *)arrays[14], (float *)arrays[15]}, {}, nullptr, nullptr, 1,     \
+                   (const float *)arrays[16], (const float *)arrays[17]};                                        \
   set::counts(work, threads);
   LATOME_EACH(LATOME_COUNTS)
 #undef LATOME_COUNTS
@@ -62,14 +64,14 @@ LATOME_EXPORT void latome_sparse_gradient(int64_t m, int64_t g, int64_t h, const
 
 // What follows a linear layer; see `Block` in layers.h. `sizes` holds m, h, the number of tables, the stride of the
 // codes, the kind of norm and the seed; `numbers` momentum, eps and the share of units kept; `arrays` y, hat, out,
-// scale, shift, running mean, running variance, inverse sd, then each table and then each table's codes.
+// scale, shift, running mean, running variance, count of minibatches, inverse sd, then each table and then each table's codes.
 LATOME_EXPORT void latome_block(const int64_t *sizes, const float *numbers, void *const *arrays, int threads) {
-  void *const *tables = arrays + 8;
+  void *const *tables = arrays + 9;
 #define LATOME_BLOCK(set)                                                                                       \
   set::Block work{sizes[0], sizes[1], (float *)arrays[0], (float *)arrays[1], (float *)arrays[2], sizes[2],    \
                   (const float *const *)tables, (const int64_t *const *)(tables + sizes[2]), sizes[3], sizes[4], \
                   (const float *)arrays[3], (const float *)arrays[4], (float *)arrays[5], (float *)arrays[6],   \
-                  (float *)arrays[7], numbers[0], numbers[1], numbers[2], sizes[5]};                            \
+                  (int64_t *)arrays[7], (float *)arrays[8], numbers[0], numbers[1], numbers[2], sizes[5]};      \
   set::block_forward(work, threads);
   LATOME_EACH(LATOME_BLOCK)
 #undef LATOME_BLOCK
@@ -102,12 +104,32 @@ LATOME_EXPORT void latome_narrow_gradient(int64_t m, int64_t h, int64_t k, const
   LATOME_CALL(narrow_gradient, m, h, k, pull, x, weight, of_x, of_weight, of_bias);
 }
 
-// out (m, g) = x W' by the sgemm_ that is handed in; x (m, h), W (g, h), row by row.
-LATOME_EXPORT void latome_product(void *gemm, int64_t m, int64_t g, int64_t h, const float *x, const float *weight,
+// Products of an output layer by the sgemm_ that is handed in: 0, out (m, g) = a b' of a (m, h) and b (g, h); 1,
+// out (m, h) = a b of a (m, g) and b (g, h); 2, out (g, h) = a' b of a (m, g) and b (m, h). All row by row.
+LATOME_EXPORT void latome_product(int kind, void *gemm, int64_t m, int64_t g, int64_t h, const float *a, const float *b,
                                   float *out, int threads) {
-  latome_products::Product work{(latome_gemm)gemm, (int)m, (int)g, (int)h, x, weight, out};
-  const int64_t strips = (g + latome_products::WIDTH - 1) / latome_products::WIDTH;
-  latome_parallel(latome_products::product_strips, &work, strips, threads);
+  latome_products::Product work{(latome_gemm)gemm, (int)m, (int)g, (int)h, a, b, out};
+  latome_products::share_out(kind, work, threads);
+}
+
+// -- latents -------------------------------------------------------------------------------------------------------
+
+// z (m, k), and the divergence (m,) of each row's normal; all of mean, variance and noise (m, k).
+LATOME_EXPORT void latome_draw(int64_t m, int64_t k, const float *mean, const float *variance, const float *noise,
+                               float *z, float *divergence) {
+#define LATOME_LATENTS(set) set::draw_latents(set::Latents{m, k, mean, variance, noise}, z, divergence);
+  LATOME_EACH(LATOME_LATENTS)
+#undef LATOME_LATENTS
+}
+
+// Its reverse, from the derivatives by z (m, k) and by the divergence (m,).
+LATOME_EXPORT void latome_draw_gradient(int64_t m, int64_t k, const float *mean, const float *variance,
+                                        const float *noise, const float *by_z, const float *by_divergence,
+                                        float *by_mean, float *by_variance) {
+#define LATOME_LATENTS(set) \
+  set::latents_gradient(set::Latents{m, k, mean, variance, noise}, by_z, by_divergence, by_mean, by_variance);
+  LATOME_EACH(LATOME_LATENTS)
+#undef LATOME_LATENTS
 }
 
 // -- Adam ----------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ Level level() {
 #endif
 
 // Raised whenever an exported function changes.
-LATOME_EXPORT int latome_version() { return 1; }
+LATOME_EXPORT int latome_version() { return 2; }
 
 // 0 portable, 1 avx2, 2 avx512.
 LATOME_EXPORT int latome_instructions() { return level(); }

@@ -122,7 +122,9 @@ struct Block {
   int64_t code_stride;
   int64_t norm;
   const float *scale, *shift;
-  float *running_mean, *running_variance, *inverse_sd;
+  float *running_mean, *running_variance;
+  int64_t *count;                      // minibatches that these have seen
+  float *inverse_sd;
   float momentum, eps, keep;
   int64_t seed;
 };
@@ -223,6 +225,7 @@ static void block_strips(void *context, int64_t begin, int64_t end) {
 }
 
 static void block_forward(Block &b, int threads) {
+  if (b.norm == 1) ++*b.count;
   latome_parallel(block_strips, &b, (b.h + STRIP - 1) / STRIP, threads);
 }
 
