@@ -12,7 +12,7 @@ from latome.kernels.native import bind
 
 __all__ = ["CompiledAdam", "can_step"]
 
-_adam = bind("latome_adam", "ippppppn")
+_adam = bind("latome_adam", "ipppppppn")
 
 
 def can_step(optimizer, parameters):
@@ -23,7 +23,7 @@ def can_step(optimizer, parameters):
 
 
 class CompiledAdam:
-    """Adam over parameters that are views of one flat vector, one after the other.
+    """Adam over parameters that are views of one flat vector, wherever in it.
 
     Arguments
     ---------
@@ -33,10 +33,10 @@ class CompiledAdam:
 
     def __init__(self, optimizer, parameters):
         self.optimizer, self.parameters = optimizer, parameters
-        starts = [0]
-        for p in parameters:
-            starts.append(starts[-1] + p.numel())
-        self.starts = (ctypes.c_int64 * len(starts))(*starts)
+        (flat,) = optimizer.param_groups[0]["params"]
+        integers, begin = ctypes.c_int64 * len(parameters), flat.data_ptr()
+        self.starts = integers(*((p.data_ptr() - begin) // p.element_size() for p in parameters))
+        self.sizes = integers(*(p.numel() for p in parameters))
         self.pointers = ctypes.c_void_p * len(parameters)
         self.layouts = [p.stride() for p in parameters]
 
@@ -54,8 +54,8 @@ class CompiledAdam:
         kept = [_laid_out(p, layout) for p, layout in zip(self.parameters, self.layouts, strict=True)]
         gradients = self.pointers(*(None if gradient is None else gradient.data_ptr() for gradient in kept))
         weights = self.pointers(*(p.data_ptr() for p in self.parameters))
-        _adam(len(kept), weights, gradients, self.starts, state["exp_avg"].data_ptr(), state["exp_avg_sq"].data_ptr(),
-              numbers, torch.get_num_threads())
+        _adam(len(kept), weights, gradients, self.starts, self.sizes, state["exp_avg"].data_ptr(),
+              state["exp_avg_sq"].data_ptr(), numbers, torch.get_num_threads())
 
 
 def _laid_out(p, layout):

@@ -17,7 +17,7 @@ from latome.backend import torch
 
 __all__ = ["VERSION", "addresses", "bind", "status", "torch_symbol"]
 
-VERSION = 2                                            # of the interface: latome_version() in csrc/kernels.cpp
+VERSION = 3                                            # of the interface: latome_version() in csrc/kernels.cpp
 INSTRUCTIONS = ("portable", "avx2", "avx512")           # numbered as latome_instructions() does
 SUFFIXES = (".so", ".dylib", ".dll", ".pyd")
 TYPES = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "n": ctypes.c_int, "f": ctypes.c_float, "d": ctypes.c_double}

@@ -1,11 +1,15 @@
 """An optimiser over one flat buffer that all parameters are views of: each step is a single call."""
 
+from itertools import accumulate
+
 from latome.backend import torch
 from latome.errors import SettingError, TrainingError
 from latome.kernels.adam import CompiledAdam, can_step
 from latome.kernels.flat_adam import FlatAdam
 
 __all__ = ["FlatOptimizer", "adam", "as_laid_out", "clipping", "created_by"]
+
+ALIGNED = 64                                           # bytes: where torch puts a tensor of its own
 
 
 def adam(*, lr, eps, weight_decay, decoupled=False):
@@ -65,7 +69,9 @@ def as_laid_out(values, like):
 class FlatOptimizer:
     """An optimiser of torch over a module's trainable parameters.
 
-    The parameters become views of one buffer, and their gradients views of another. What moves parameters out
+    The parameters become views of one buffer, and their gradients views of another. Each begins where a tensor of its
+    own would, at a multiple of 64 bytes, with zeros before it: products round the last digit by where their factors lie,
+    and a model must not answer otherwise once it is saved and read again. What moves parameters out
     of it (`.to()`, say) asks for `lay_out` again; `in_place` tells. Where the compiled Adam takes the step and nobody
     asks for the flat gradient, gradients stay where backward leaves them, which saves adding them up.
 
@@ -86,9 +92,11 @@ class FlatOptimizer:
                                 hint="Some have requires_grad switched off, or update_only_decoder left none.")
         sizes = [p.numel() for p in self.parameters]
         first = self.parameters[0]
-        self.flat = torch.nn.Parameter(torch.empty(sum(sizes), dtype=first.dtype, device=first.device))
+        step = ALIGNED // first.element_size()
+        ends = list(accumulate(-(-size // step) * step for size in sizes))
+        self.flat = torch.nn.Parameter(torch.zeros(ends[-1], dtype=first.dtype, device=first.device))
         self.flat.grad = torch.zeros_like(self.flat)
-        self.sizes = sizes
+        self.places = list(zip(self.parameters, [0, *ends], sizes, strict=False))
         self.lay_out()
         self.clip, self.between = clip, between
         self.torch = make(self.flat)
@@ -99,22 +107,16 @@ class FlatOptimizer:
     @torch.no_grad()
     def lay_out(self):
         """Copy the parameters into the buffer and make them views of it."""
-        start = 0
-        for p, size in zip(self.parameters, self.sizes, strict=True):
+        for p, start, size in self.places:
             part = as_laid_out(self.flat.data[start:start + size], p)
             part.copy_(p.data)
             p.data = part
             p.grad = as_laid_out(self.flat.grad[start:start + size], p)
-            start += size
 
     def in_place(self):
         """Whether the parameters still are views of the buffer."""
-        start = 0
-        for p, size in zip(self.parameters, self.sizes, strict=True):
-            if p.data_ptr() != self.flat.data_ptr() + start * self.flat.element_size():
-                return False
-            start += size
-        return True
+        begin, width = self.flat.data_ptr(), self.flat.element_size()
+        return all(p.data_ptr() == begin + start * width for p, start, _ in self.places)
 
     @property
     def lr(self):

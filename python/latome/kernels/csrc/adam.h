@@ -4,7 +4,7 @@ struct AdamStep {
   int64_t n_parts;
   float *const *weights;
   const float *const *gradients;
-  const int64_t *starts;               // (n_parts + 1,): where each part begins in the moments
+  const int64_t *starts, *sizes;       // (n_parts,): where each part begins in the moments, and its elements
   float *first, *second;
   float rate, share1, beta2, share2, eps, decay, shrink, correction;   // share = 1 - beta, exactly
   int64_t n_shares;
@@ -43,7 +43,7 @@ LATOME_INLINE void adam_lanes(const AdamStep &s, float *weight, const float *gra
 static void adam_shares(void *context, int64_t begin, int64_t end) {
   const AdamStep &s = *static_cast<AdamStep *>(context);
   for (int64_t part = 0; part < s.n_parts; part++) {
-    const int64_t start = s.starts[part], size = s.starts[part + 1] - start;
+    const int64_t start = s.starts[part], size = s.sizes[part];
     const int64_t from = size * begin / s.n_shares, to = size * end / s.n_shares;
     float *weights = s.weights[part], *first = s.first + start, *second = s.second + start;
     const float *gradients = s.gradients[part];        // null: zero everywhere

@@ -137,11 +137,11 @@ LATOME_EXPORT void latome_draw_gradient(int64_t m, int64_t k, const float *mean,
 // One step; `numbers` holds the rate over its bias correction, 1 - beta1, beta2, 1 - beta2, eps, L2 penalty, the factor
 // that shrinks the weights first, and 1 / sqrt of the second moment's bias correction.
 LATOME_EXPORT void latome_adam(int64_t n_parts, void *const *weights, void *const *gradients, const int64_t *starts,
-                               float *first, float *second, const float *numbers, int threads) {
+                               const int64_t *sizes, float *first, float *second, const float *numbers, int threads) {
 #define LATOME_ADAM(set)                                                                                           \
-  set::AdamStep work{n_parts, (float *const *)weights, (const float *const *)gradients, starts, first, second,     \
-                     numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],           \
-                     numbers[7], 1};                                                                                \
+  set::AdamStep work{n_parts, (float *const *)weights, (const float *const *)gradients, starts, sizes, first,      \
+                     second, numbers[0], numbers[1], numbers[2], numbers[3], numbers[4], numbers[5], numbers[6],   \
+                     numbers[7], 1};                                                                               \
   set::adam_step(work, threads);
   LATOME_EACH(LATOME_ADAM)
 #undef LATOME_ADAM

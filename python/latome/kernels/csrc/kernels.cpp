@@ -116,7 +116,7 @@ Level level() {
 #endif
 
 // Raised whenever an exported function changes.
-LATOME_EXPORT int latome_version() { return 2; }
+LATOME_EXPORT int latome_version() { return 3; }
 
 // 0 portable, 1 avx2, 2 avx512.
 LATOME_EXPORT int latome_instructions() { return level(); }
