@@ -678,6 +678,10 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
 #' takes the cells that fit no other. Genes that are not in the data are left out, with a warning; a type that loses all
 #' its markers so is an error.
 #'
+#' **Where training begins.** At the mean counts of the genes, with all types and all markers alike (`start = "means"`):
+#' no type has an advantage, and the calls hardly depend on the seed. The reference implementations begin at random
+#' (`start = "random"`), from where the default number of steps often does not lead to the end.
+#'
 #' **Size factors** are by default the total counts over *all* genes of the object, divided by their mean: give the object
 #' with all its genes, not with the markers alone.
 #'
@@ -697,8 +701,9 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
 #' means (above 0).
 #' @param dirichlet_concentration Concentration of the prior of the types' shares; small: some
 #' types may be absent (above 0).
-#' @param random_baseline Begin with random base levels of the genes, rather than with their
-#' standardised mean counts.
+#' @param start Where training begins: at the genes' mean counts, with all types and all markers
+#' alike; at random; or at random with standardised mean counts as base levels (one of `"means"`,
+#' `"random"`, `"standardised"`).
 #' @param ... not used; an argument that is not known is an error.
 #' @param name name under which the results are stored.
 #' @param training options of training, made by [training_options()]; those not given are as in the usage above.
@@ -738,8 +743,8 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
 run_cellassign <- function(object, markers, batch = NULL, categorical_covariates = NULL,
                            continuous_covariates = NULL, size_factor = NULL, assay = NULL,
                            layer = NULL, min_delta = 2, dirichlet_concentration = 0.01,
-                           random_baseline = TRUE, ..., name = "cellassign",
-                           training = training_options(max_epochs = 400L, lr = 0.003,
+                           start = "means", ..., name = "cellassign",
+                           training = training_options(max_epochs = 400L, lr = 0.01,
                            batch_size = 1024L, weight_decay = 1e-10,
                            early_stopping_patience = 15L), seed = 42L, keep_model = "auto",
                            allow_noninteger = FALSE, coldata = NULL, verbose = TRUE) {
@@ -748,15 +753,15 @@ run_cellassign <- function(object, markers, batch = NULL, categorical_covariates
   settings <- list(
     min_delta = check_number(min_delta, gt = 0),
     dirichlet_concentration = check_number(dirichlet_concentration, gt = 0),
-    random_baseline = check_flag(random_baseline)
+    start = check_choice(start, c("means", "random", "standardised"))
   )
   arguments <- list(markers = markers, batch = batch,
     categorical_covariates = categorical_covariates,
     continuous_covariates = continuous_covariates, size_factor = size_factor, assay = assay,
     layer = layer, name = name, training = training, seed = seed, keep_model = keep_model,
     allow_noninteger = allow_noninteger, coldata = coldata, verbose = verbose)
-  arguments$recipe <- list(max_epochs = 400L, lr = 0.003, batch_size = 1024L,
-    weight_decay = 1e-10, early_stopping_patience = 15L)
+  arguments$recipe <- list(max_epochs = 400L, lr = 0.01, batch_size = 1024L, weight_decay = 1e-10,
+    early_stopping_patience = 15L)
   run_model("cellassign", object, settings, arguments, call = rlang::current_env())
 }
 

@@ -83,8 +83,10 @@ def note_of(name, design, table, truth, runs):
         f"{len(truth):,} cells of {len(table.columns)} types ({', '.join(table.columns)}), {len(table)} marker genes, "
         f"{design['entries']} markings, from `{design['markers']}`; "
         f"{'batch column `' + design['batch'] + '`' if design['batch'] else 'no batches'}; at most {design['epochs']} "
-        f"epochs of minibatches of {design['batch_size']}, learning rate {design['lr']}, early stopping; size factors "
-        f"over all genes. {'; '.join(f'{k}: {v}' for k, v in MEASURES.items())}. The commonest type is "
+        f"epochs of minibatches of {design['batch_size']}, early stopping; size factors "
+        "over all genes. Each side begins as its defaults say: scvi-tools at random, with the learning rate "
+        f"{design['lr']}; latome at the genes' mean counts, with 0.01. "
+        f"{'; '.join(f'{k}: {v}' for k, v in MEASURES.items())}. The commonest type is "
         f"{pd.Series(truth).value_counts(normalize=True).iloc[0]:.1%} of the cells.\n\n"
         + "\n\n".join(f"Taken for, {side}, seed {found[0]['seed']}: {words(found[0]['confusion'])}."
                       for side, found in runs.items())

@@ -23,6 +23,7 @@ for name in ("lightning.pytorch", "lightning.fabric"):
 scvi.settings.verbosity = logging.ERROR
 VERSIONS = {"latome" if sys.argv[1] == "latome" else "scvi-tools": scvi.__version__,
             "torch": sys.modules["torch"].__version__}
+OUR_LR = 0.01                                          # of CellAssign, which R and the engine take by default
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False}
 
 
@@ -95,8 +96,9 @@ def mark(path, seed, threads, to, epochs, batch, size, markers, lr, batch_size):
     """CellAssign on a file of the marker genes, their 0/1 table in varm: the probabilities of all cells at `to`."""
     data = begin(path, seed, threads)
     external.CellAssign.setup_anndata(data, size_factor_key=size, batch_key=batch)
-    model = external.CellAssign(data, data.varm[markers])
-    spent = timed(model, max_epochs=epochs, lr=lr, batch_size=batch_size)
+    own = external.__name__.startswith("latome")       # which begins, in R and the engine, at the genes' mean counts
+    model = external.CellAssign(data, data.varm[markers], **({"start": "means"} if own else {}))
+    spent = timed(model, max_epochs=epochs, lr=OUR_LR if own else lr, batch_size=batch_size)
     found = model.predict()
     write(to, found.set_axis(data.obs_names, axis=0))                  # scvi-tools numbers the rows
     return {"seconds": {"CellAssign": spent}, "epochs": {"CellAssign": epochs_of(model)},

@@ -1,6 +1,7 @@
 """CellAssign from a table of marker genes."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from latome.fit import initialise
 from latome.modules.cellassign import CellassignSettings
 
 __all__ = ["for_markers"]
+
+ABOVE = 0.1                                            # the smallest log delta, where that of all markers begins
 
 
 def for_markers(adata, markers, columns=None, *, settings=None, seed=0, allow_noninteger=False):
@@ -53,14 +56,24 @@ def for_markers(adata, markers, columns=None, *, settings=None, seed=0, allow_no
         data.warnings.append(f"{silent.size} cells have no counts of any marker gene; nothing tells their type.")
     fit = initialise(settings, data, seed=seed)
     fit.module.prepare(data, None)
-    if not settings.random_baseline:
-        _standardised_means(fit.module.baseline, data)
+    if settings.start != "random":
+        _begin(fit.module, data, settings.start)
     return fit, data
 
 
 @torch.no_grad()
-def _standardised_means(baseline, data):
-    """Sets: the base levels (g,), to the genes' mean counts, less their mean, over their standard deviation."""
-    means = sum(np.asarray(part.sum(axis=0)).ravel() for _, part in data.source.blocks()) / data.n_cells
-    spread = means.std(ddof=1) if means.std() > 0 else 1.0
-    baseline.copy_(torch.from_numpy((means - means.mean()) / spread))
+def _begin(module, data, start):
+    """Sets: the base levels (g,) from the genes' counts; with "means" also all types and all markers alike.
+
+    The means are those at size 1, a count of a half added: what the base levels are where no gene is a marker. From
+    there no type has an advantage, and the same cells give the same types whatever the seed.
+    """
+    totals = sum(np.asarray(part.sum(axis=0), dtype=np.float64).ravel() for _, part in data.source.blocks())
+    if start == "standardised":
+        means = totals / data.n_cells
+        spread = means.std(ddof=1) if means.std() > 0 else 1.0
+        module.baseline.copy_(torch.from_numpy((means - means.mean()) / spread))
+        return
+    module.baseline.copy_(torch.from_numpy(np.log((totals + 0.5) / data.size_factor.sum(dtype=np.float64))))
+    module.type_logits.zero_()
+    module.log_delta.fill_(math.log(module.settings.min_delta) + ABOVE)

@@ -17,7 +17,8 @@ class CellAssign(LabellingModel):
     ---------
     adata : AnnData prepared by `setup_anndata`, with all its genes; those of the markers are taken from it by name.
     cell_type_markers : DataFrame, genes (rows) by cell types (columns), 1 where a gene is a marker of a type, else 0.
-    random_b_g_0 : begin with random base levels of the genes, rather than with their standardised mean counts.
+    random_b_g_0 : begin with random base levels of the genes, rather than with their standardised mean counts;
+        `start="means"` overrules it: at the genes' mean counts, all types alike, as the engine and R begin.
 
     Example
     -------
@@ -33,8 +34,8 @@ class CellAssign(LabellingModel):
         columns = self._columns(adata)
         self.adata = adata
         self._fit, self._data = for_markers(
-            adata, cell_type_markers, columns, settings={"random_baseline": random_b_g_0, **model_kwargs},
-            seed=settings.seed, allow_noninteger=True)
+            adata, cell_type_markers, columns, seed=settings.seed, allow_noninteger=True,
+            settings={"start": "random" if random_b_g_0 else "standardised", **model_kwargs})
         warn(self._data.warnings, 3)
 
     @classmethod

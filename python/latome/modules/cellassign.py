@@ -16,6 +16,7 @@ at marker pairs alone: kernels/assignment.py.
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from latome.backend import torch
 from latome.data.markers import Markers
@@ -38,8 +39,9 @@ class CellassignSettings(Settings):
         2.0, "Smallest rise of a marker in its type, as a natural logarithm of the ratio of means.", gt=0)
     dirichlet_concentration: float = setting(
         0.01, "Concentration of the prior of the types' shares; small: some types may be absent.", gt=0)
-    random_baseline: bool = setting(
-        True, "Begin with random base levels of the genes, rather than with their standardised mean counts.")
+    start: Literal["means", "random", "standardised"] = setting(
+        "means", "Where training begins: at the genes' mean counts, with all types and all markers alike; at random; "
+        "or at random with standardised mean counts as base levels.")
 
 
 class CellAssign(Module):
@@ -49,7 +51,7 @@ class CellAssign(Module):
     paper = "Zhang et al., Nature Methods 16 (2019), doi:10.1038/s41592-019-0529-1"
     Settings = CellassignSettings
     reduction = "n_obs"
-    recipe = {"max_epochs": 400, "lr": 3e-3, "batch_size": 1024, "weight_decay": 1e-10, "early_stopping": True,
+    recipe = {"max_epochs": 400, "lr": 1e-2, "batch_size": 1024, "weight_decay": 1e-10, "early_stopping": True,
               "early_stopping_patience": 15}
 
     def __init__(self, settings, registry, parents=None):

@@ -70,8 +70,8 @@ class FlatOptimizer:
     """An optimiser of torch over a module's trainable parameters.
 
     The parameters become views of one buffer, and their gradients views of another. Each begins where a tensor of its
-    own would, at a multiple of 64 bytes, with zeros before it: products round the last digit by where their factors lie,
-    and a model must not answer otherwise once it is saved and read again. What moves parameters out
+    own would, at a multiple of 64 bytes, with zeros before it: products round the last digit by where their factors
+    lie, and a model must not answer otherwise once it is saved and read again. What moves parameters out
     of it (`.to()`, say) asks for `lay_out` again; `in_place` tells. Where the compiled Adam takes the step and nobody
     asks for the flat gradient, gradients stay where backward leaves them, which saves adding them up.
 

@@ -78,4 +78,4 @@ def test_the_defaults_of_training_are_the_models():
     fit, data = for_markers(adata, table_of(adata))
     recipe = train(fit, data).training["options"]
     assert {name: recipe[name] for name in fit.module.recipe} == fit.module.recipe
-    assert recipe["batch_size"] == 1024 and recipe["lr"] == 3e-3
+    assert recipe["batch_size"] == 1024 and recipe["lr"] == 1e-2
