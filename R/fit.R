@@ -129,6 +129,7 @@ model_lines <- function(x) {
       if (is_number(x$settings$n_latent)) count_of(x$settings$n_latent, "latent dimension")
     ), collapse = " | "),
     if (length(columns)) paste0("Columns: ", paste(names(columns), columns, sep = " = ", collapse = ", ")),
+    if (isTRUE(facts$mapped)) "Mapped onto a reference, whose weights it holds as they were",
     training_line(x), loss_line(x), accuracy_line(x),
     if (has_latent(x$kind) && is_number(facts$kl_weight) && facts$kl_weight < 1) {
       paste0("The weight of the KL divergence had risen to ", format(facts$kl_weight, digits = 2),

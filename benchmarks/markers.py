@@ -19,6 +19,10 @@ from predicted import LOWER, MEASURES, judge_labels, likeliest, reliability_pane
 from sides import Task, draw, load, parser_of, read_counts, write_comparison
 
 SIZE = "size_factor"
+BEGUN = {"means": "latome begins at the genes' mean counts, all types alike, with the learning rate 0.01, as it does "
+                  "by default in R and in the engine; scvi-tools begins at random, with {lr}, as it does by default.",
+         "random": "Both sides begin at random, with the learning rate {lr}."}
+ENDING = {"means": "", "random": "_random_start"}      # of the names of the results
 
 
 def arguments():
@@ -28,7 +32,9 @@ def arguments():
     parser.add_argument("--match", nargs="+", default=[], metavar="TYPE=LABEL,LABEL",
                         help="labels that are a type of the markers; by default those of its name")
     parser.add_argument("--batch", help="column of obs, a covariate")
-    parser.add_argument("--lr", type=float, default=3e-3, help="learning rate; this default is that of both sides")
+    parser.add_argument("--lr", type=float, default=3e-3, help="learning rate from a random start")
+    parser.add_argument("--start", choices=["means", "random"], default="means",
+                        help="of ours: at the genes' mean counts with its own learning rate, or at random like theirs")
     parser.add_argument("--batch-size", type=int, default=1024, help="cells of a minibatch; likewise")
     return parser.parse_args()
 
@@ -77,20 +83,19 @@ def judge(table, truth):
     return judge_labels(table, truth) | {"confusion": pd.crosstab(truth, likeliest(table)[0]).to_dict("index")}
 
 
-def note_of(name, design, table, truth, runs):
+def note_of(name, design, table, truth, runs, start):
     """What the table shows, in words."""
     return (
         f"{len(truth):,} cells of {len(table.columns)} types ({', '.join(table.columns)}), {len(table)} marker genes, "
         f"{design['entries']} markings, from `{design['markers']}`; "
         f"{'batch column `' + design['batch'] + '`' if design['batch'] else 'no batches'}; at most {design['epochs']} "
         f"epochs of minibatches of {design['batch_size']}, early stopping; size factors "
-        "over all genes. Each side begins as its defaults say: scvi-tools at random, with the learning rate "
-        f"{design['lr']}; latome at the genes' mean counts, with 0.01. "
+        f"over all genes. {BEGUN[start].format(lr=design['lr'])} "
         f"{'; '.join(f'{k}: {v}' for k, v in MEASURES.items())}. The commonest type is "
         f"{pd.Series(truth).value_counts(normalize=True).iloc[0]:.1%} of the cells.\n\n"
         + "\n\n".join(f"Taken for, {side}, seed {found[0]['seed']}: {words(found[0]['confusion'])}."
                       for side, found in runs.items())
-        + f"\n\n![Share right against probability](markers_{name}.png)")
+        + f"\n\n![Share right against probability](markers_{name}{ENDING[start]}.png)")
 
 
 def words(confusion):
@@ -110,15 +115,16 @@ def main():
               "measures": MEASURES}
     print(f"{name}: {chosen.n_obs} cells, {len(table)} marker genes of {len(table.columns)} types", flush=True)
     request = {"epochs": options.epochs, "batch": options.batch, "size": SIZE, "markers": "markers",
-               "lr": options.lr, "batch_size": options.batch_size}
+               "lr": options.lr, "batch_size": options.batch_size, "start": options.start}
     task = Task(name, "cellassign", chosen, design, "mark", request,
                 lambda to, seed: judge(load(to).loc[chosen.obs_names], truth), options)
     runs = task.runs()
     if options.only:
         return
-    write_comparison(f"markers_{name}", f"Marker genes: CellAssign on {name}", task, runs,
-                     note_of(name, design, table, truth, runs), lower=LOWER)
-    draw(f"markers_{name}", [reliability_panel(f"CellAssign on {name}", runs)], options.threads)
+    result = f"markers_{name}{ENDING[options.start]}"
+    write_comparison(result, f"Marker genes: CellAssign on {name}", task, runs,
+                     note_of(name, design, table, truth, runs, options.start), lower=LOWER)
+    draw(result, [reliability_panel(f"CellAssign on {name}", runs)], options.threads)
 
 
 if __name__ == "__main__":

@@ -92,13 +92,13 @@ def annotate(path, seed, threads, to, epochs, batch, labels, unlabelled, scanvi_
     return {"seconds": {"scVI": seconds, "scANVI": spent}, "versions": VERSIONS}
 
 
-def mark(path, seed, threads, to, epochs, batch, size, markers, lr, batch_size):
+def mark(path, seed, threads, to, epochs, batch, size, markers, lr, batch_size, start):
     """CellAssign on a file of the marker genes, their 0/1 table in varm: the probabilities of all cells at `to`."""
     data = begin(path, seed, threads)
     external.CellAssign.setup_anndata(data, size_factor_key=size, batch_key=batch)
-    own = external.__name__.startswith("latome")       # which begins, in R and the engine, at the genes' mean counts
-    model = external.CellAssign(data, data.varm[markers], **({"start": "means"} if own else {}))
-    spent = timed(model, max_epochs=epochs, lr=OUR_LR if own else lr, batch_size=batch_size)
+    own = external.__name__.startswith("latome")       # which can also begin at the genes' mean counts
+    model = external.CellAssign(data, data.varm[markers], **({"start": start} if own else {}))
+    spent = timed(model, max_epochs=epochs, lr=OUR_LR if own and start == "means" else lr, batch_size=batch_size)
     found = model.predict()
     write(to, found.set_axis(data.obs_names, axis=0))                  # scvi-tools numbers the rows
     return {"seconds": {"CellAssign": spent}, "epochs": {"CellAssign": epochs_of(model)},

@@ -37,5 +37,6 @@ def describe_fit(fit, latent=None):
         "device": training.get("device"), "threads": training.get("threads"), "n_parameters": fit.n_parameters,
         "elbo_train": fit.history.last("elbo_train"), "elbo_validation": fit.history.last("elbo_validation"),
         "kl_weight": fit.history.last("kl_weight"), "parent": training.get("parent"),
+        "mapped": bool(fit.held),                      # onto a reference
         "z_sd": None if latent is None else [float(sd) for sd in np.std(latent, axis=0)],
     }

@@ -36,6 +36,7 @@ test_that("the reference stays as it is, bit for bit, and new cells move", {
   expect_gt(max(abs(new$latent - begun$latent)), 1e-4)
   expect_identical(new$levels$batch, c("a", "b", "c", "d"))
   expect_equal(nrow(new$history), 3)
+  expect_output(print(new), "Mapped onto a reference")
   expect_equal(rownames(new$latent), colnames(all$counts)[all$new])
 })
 
