@@ -2,7 +2,7 @@
 run_job <- function(folder, verb = "train", ...) {
   skip_if_not_installed("processx")
   environment <- c("current", PYTHONPATH = system.file("python", package = "latome"), LD_LIBRARY_PATH = "",
-    OMP_NUM_THREADS = "1")
+    OMP_NUM_THREADS = "1", LATOME_KERNELS_LIBRARY = kernels_library() %||% "")      # the engine here has these too
   processx::run(reticulate::py_exe(), c("-m", "latome", verb, folder, ...), env = environment, error_on_status = FALSE)
 }
 

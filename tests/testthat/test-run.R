@@ -29,5 +29,5 @@ test_that("the defaults of training are those of the model", {
   expect_equal(unclass(of(run_scvi)), list(), ignore_attr = TRUE)
   expect_equal(of(run_solo)[c("max_epochs", "early_stopping_patience")], list(max_epochs = 400L, early_stopping_patience = 30L))
   expect_equal(of(run_cellassign)[c("lr", "batch_size", "weight_decay")],
-    list(lr = 0.003, batch_size = 1024L, weight_decay = 1e-10), ignore_attr = TRUE)
+    list(lr = 0.01, batch_size = 1024L, weight_decay = 1e-10), ignore_attr = TRUE)
 })

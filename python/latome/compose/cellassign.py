@@ -65,8 +65,9 @@ def for_markers(adata, markers, columns=None, *, settings=None, seed=0, allow_no
 def _begin(module, data, start):
     """Sets: the base levels (g,) from the genes' counts; with "means" also all types and all markers alike.
 
-    The means are those at size 1, a count of a half added: what the base levels are where no gene is a marker. From
-    there no type has an advantage, and the same cells give the same types whatever the seed.
+    The means are those at size 1, a count of a half added. With all types alike, a gene that marks a share f of them has
+    the mean exp(b) (1 + f (exp(delta) - 1)), whence its base level b. From there no type has an advantage, and the same
+    cells give the same types whatever the seed.
     """
     totals = sum(np.asarray(part.sum(axis=0), dtype=np.float64).ravel() for _, part in data.source.blocks())
     if start == "standardised":
@@ -74,6 +75,9 @@ def _begin(module, data, start):
         spread = means.std(ddof=1) if means.std() > 0 else 1.0
         module.baseline.copy_(torch.from_numpy((means - means.mean()) / spread))
         return
-    module.baseline.copy_(torch.from_numpy(np.log((totals + 0.5) / data.size_factor.sum(dtype=np.float64))))
+    log_delta = math.log(module.settings.min_delta) + ABOVE
+    rise = module.panel.members[:data.n_genes].eq(0).double().mean(1).numpy() * math.expm1(math.exp(log_delta))
+    means = (totals + 0.5) / data.size_factor.sum(dtype=np.float64)
+    module.baseline.copy_(torch.from_numpy(np.log(means / (1 + rise))))
     module.type_logits.zero_()
-    module.log_delta.fill_(math.log(module.settings.min_delta) + ABOVE)
+    module.log_delta.fill_(log_delta)
