@@ -65,7 +65,7 @@ def for_markers(adata, markers, columns=None, *, settings=None, seed=0, allow_no
 def _begin(module, data, start):
     """Sets: the base levels (g,) from the genes' counts; with "means" also all types and all markers alike.
 
-    The means are those at size 1, a count of a half added. With all types alike, a gene that marks a share f of them has
+    The means are those at size 1, half a count added. With all types alike, a gene that marks a share f of them has
     the mean exp(b) (1 + f (exp(delta) - 1)), whence its base level b. From there no type has an advantage, and the same
     cells give the same types whatever the seed.
     """
