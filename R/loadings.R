@@ -46,7 +46,7 @@ ldvae_results <- function(asked, name, call) {
 #' A panel for each factor: its genes with the largest loadings, whatever their sign, the largest on top.
 #'
 #' @inheritParams feature_loadings
-#' @param factors which factors: positions, such as `1:4`; `NULL` for all.
+#' @param factors which factors: positions, such as `1:4`; `NULL` for the first six.
 #' @param n how many genes of each factor.
 #' @return A ggplot object; print it to draw it.
 #' @seealso [feature_loadings()]
@@ -63,16 +63,18 @@ plot_loadings <- function(x, model = NULL, factors = NULL, n = 10) {
   loadings <- ask_loadings(fit, model_weights(fit, call), call)
   top <- top_loadings(loadings, check_factors(factors, ncol(loadings), call), n)
   rlang::check_installed("ggplot2", "to plot")
-  names <- rlang::set_names(top$gene, rownames(top))
+  long <- nchar(top$gene) > 16L
+  names <- rlang::set_names(ifelse(long, paste0(substr(top$gene, 1L, 15L), "..."), top$gene), rownames(top))
   ggplot2::ggplot(top, ggplot2::aes(x = .data$loading, y = .data$place, fill = .data$loading > 0)) +
     ggplot2::geom_col(width = 0.7, show.legend = FALSE) +
     ggplot2::geom_vline(xintercept = 0, linewidth = 0.3) +
-    ggplot2::facet_wrap(ggplot2::vars(.data$factor), scales = "free_y") +
+    ggplot2::facet_wrap(ggplot2::vars(.data$factor), scales = "free_y", ncol = 3L) +
+    ggplot2::scale_x_continuous(n.breaks = 3L) +
     ggplot2::scale_y_discrete(labels = names) +
     ggplot2::scale_fill_manual(values = c(`FALSE` = "#D55E00", `TRUE` = "#0072B2")) +
     ggplot2::labs(x = "Loading", y = NULL, title = fit$title) +
     ggplot2::theme_minimal() +
-    ggplot2::theme(panel.grid.major.y = ggplot2::element_blank())
+    ggplot2::theme(panel.grid.major.y = ggplot2::element_blank(), axis.text.y = ggplot2::element_text(size = 8))
 }
 
 #' The n genes with the largest loadings of each factor: factor, gene, loading, and place, which orders the
@@ -90,11 +92,11 @@ top_loadings <- function(loadings, factors, n) {
   top
 }
 
-#' Positions of factors: NULL for all, or whole numbers.
+#' Positions of factors: NULL for the first six, or whole numbers.
 #' @noRd
 check_factors <- function(factors, k, call) {
   if (is.null(factors)) {
-    return(seq_len(k))
+    return(seq_len(min(k, 6L)))                # more panels leave no room for the names of genes
   }
   whole <- is.numeric(factors) && length(factors) && all(is.finite(factors)) && all(factors == round(factors))
   if (!whole || any(factors < 1 | factors > k) || anyDuplicated(factors)) {
