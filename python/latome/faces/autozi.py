@@ -31,13 +31,11 @@ class AUTOZI(CountModel):
     kind = "autozi"
 
     @classmethod
-    def setup_anndata(cls, adata, batch_key=None, labels_key=None, layer=None, **kwargs):
+    def setup_anndata(cls, adata, batch_key=None, labels_key=None, layer=None):
         """Say which columns play which role. Sets: `adata.uns["latome"]["AUTOZI"]`, a JSON text, and nothing else.
 
         Raises FieldError when a column is missing or holds what it should not, or the counts are not counts.
         """
-        if kwargs:
-            raise TypeError(f"setup_anndata() got an unexpected keyword argument '{next(iter(kwargs))}'")
         cls._set_up(adata, Columns(layer, batch_key, labels_key))
 
     @torch.no_grad()

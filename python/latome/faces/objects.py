@@ -33,12 +33,10 @@ class SCVI(CountModel):
 
     @classmethod
     def setup_anndata(cls, adata, layer=None, batch_key=None, labels_key=None, size_factor_key=None,
-                      categorical_covariate_keys=None, continuous_covariate_keys=None, **kwargs):
+                      categorical_covariate_keys=None, continuous_covariate_keys=None):
         """Say which columns play which role. Sets: `adata.uns["latome"]["SCVI"]`, a JSON text, and nothing else.
 
         Raises FieldError when a column is missing or holds what it should not, or the counts are not counts.
         """
-        if kwargs:
-            raise TypeError(f"setup_anndata() got an unexpected keyword argument '{next(iter(kwargs))}'")
         cls._set_up(adata, Columns(layer, batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys,
                                    size_factor=size_factor_key))

@@ -45,7 +45,7 @@ class SCANVI(CountModel):
 
     @classmethod
     def setup_anndata(cls, adata, labels_key, unlabeled_category, layer=None, batch_key=None, size_factor_key=None,
-                      categorical_covariate_keys=None, continuous_covariate_keys=None, use_minified=True, **kwargs):
+                      categorical_covariate_keys=None, continuous_covariate_keys=None, use_minified=True):
         """Say which columns play which role. Sets: `adata.uns["latome"]["SCANVI"]`, a JSON text, and nothing else.
 
         Cells whose label is `unlabeled_category`, or missing, have none. `use_minified` changes nothing: minified data
@@ -53,8 +53,6 @@ class SCANVI(CountModel):
 
         Raises FieldError when a column is missing or holds what it should not, or the counts are not counts.
         """
-        if kwargs:
-            raise TypeError(f"setup_anndata() got an unexpected keyword argument '{next(iter(kwargs))}'")
         cls._set_up(adata, Columns(layer, batch_key, labels_key, categorical_covariate_keys, continuous_covariate_keys,
                                    size_factor=size_factor_key, unlabeled=unlabeled_category))
 
