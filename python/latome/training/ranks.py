@@ -207,5 +207,7 @@ def joined(environment=os.environ):
     with told():
         torch.distributed.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo", rank=ranks.rank,
                                              world_size=size, timeout=patience)
-    yield ranks
-    torch.distributed.destroy_process_group()          # not after a failure: the others may be gone
+    try:
+        yield ranks
+    finally:
+        torch.distributed.destroy_process_group()      # left to the end of Python, its threads may abort the process
