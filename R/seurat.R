@@ -6,6 +6,7 @@ get_cells.Seurat <- function(object, assay = NULL, layer = NULL, coldata = NULL,
                              call = rlang::caller_env()) {
   check_seurat_readable(object, call)
   no_coldata(coldata, "a Seurat object", call)
+  if (is.null(assay)) check_raw_assay(object, call)
   assay <- check_string(assay, null = TRUE, call = call) %||% SeuratObject::DefaultAssay(object)
   assays <- names(object@assays)
   if (!assay %in% assays) {
@@ -71,12 +72,23 @@ free_key <- function(object, name) {
 #' @noRd
 get_kept.Seurat <- function(object, call = rlang::caller_env()) {
   check_seurat_readable(object, call)
-  SeuratObject::Misc(object, "latome") %||% list()
+  kept <- SeuratObject::Misc(object, "latome") %||% list()
+  brought <- brought_models(object)
+  kept$models[names(brought)] <- brought
+  kept
+}
+
+#' Models that a reduction carries, as scvi_integration() leaves them: by the name of the reduction.
+#' @noRd
+brought_models <- function(object) {
+  Filter(Negate(is.null), lapply(object@reductions, function(reduction) reduction@misc$latome))
 }
 
 #' @export
 #' @noRd
 put_kept.Seurat <- function(object, kept) {
+  # what get_kept() found in reductions is in `kept` now: two copies would be saved twice
+  for (name in names(brought_models(object))) object@reductions[[name]]@misc$latome <- NULL
   # Misc<- warns when it replaces a value, as a second model does
   suppressWarnings(SeuratObject::Misc(object, "latome") <- kept)
   object
@@ -155,7 +167,7 @@ drop_counts.Seurat <- function(object, assay, layer, call) {
   gone <- counts_layers(held, layer)
   others <- setdiff(seurat_layers(held), gone)
   same <- "data" %in% others && !inherits(held, "Assay5") &&
-    identical(SeuratObject::GetAssayData(held, slot = "data"), SeuratObject::GetAssayData(held, slot = "counts"))
+    identical(assay_slot(held, "data"), assay_slot(held, "counts"))
   if (!length(others) || same) {
     abort_latome(
       paste0("Assay '", assay, "' holds nothing but the counts, and a Seurat object needs something in it."),
@@ -183,6 +195,23 @@ is_taken.Seurat <- function(object, name) {
   # one name, one thing: Seurat refuses a reduction with the name of an assay
   parts <- c("assays", "reductions", "graphs", "neighbors", "images", "commands")
   name %in% unlist(lapply(parts, function(part) names(methods::slot(object, part))))
+}
+
+#' SCTransform() leaves its own assay as the default, whose counts are no longer what was counted.
+#' @noRd
+check_raw_assay <- function(object, call) {
+  assay <- SeuratObject::DefaultAssay(object)
+  if (inherits(object@assays[[assay]], "SCTAssay")) {
+    others <- c(intersect("RNA", names(object@assays)), setdiff(names(object@assays), assay))
+    abort_latome(
+      paste0("The default assay '", assay, "' was made by SCTransform(): its counts are corrected for sequencing ",
+        "depth, and a model needs the raw ones."),
+      paste0("Name the assay of the raw counts",
+        if (length(others)) paste0(", such as assay = \"", others[[1]], "\""),
+        " (assay = \"", assay, "\" takes the corrected ones all the same)."),
+      kind = "FieldError", field = "assay", call = call
+    )
+  }
 }
 
 check_seurat_readable <- function(object, call) {
@@ -233,10 +262,15 @@ seurat_layers <- function(assay) {
     return(seurat5("Layers")(assay))
   }
   slots <- c("counts", "data", "scale.data")
-  Filter(function(s) ncol(SeuratObject::GetAssayData(assay, slot = s)) > 0L, slots)
+  Filter(function(s) ncol(assay_slot(assay, s)) > 0L, slots)
 }
 
-#' One layer as a matrix; a split layer ("counts.donor1", "counts.donor2") is bound again by name.
+#' One matrix of an assay of Seurat 4.
+#' @noRd
+assay_slot <- function(assay, name) methods::slot(assay, name)
+
+#' One layer as a matrix; a split layer ("counts.donor1", "counts.donor2") as blocks, which are bound by name where
+#' they fit into memory together.
 #' @noRd
 seurat_layer <- function(object, assay, layer, call) {
   held <- object[[assay]]
@@ -251,15 +285,15 @@ seurat_layer <- function(object, assay, layer, call) {
     )
   }
   if (!is_seurat5()) {
-    return(SeuratObject::GetAssayData(held, slot = parts))
+    return(assay_slot(held, parts))
   }
   blocks <- lapply(parts, function(part) seurat5("LayerData")(held, layer = part))
-  bind_layers(blocks, colnames(object), assay, layer, call)
+  join_blocks(blocks, colnames(object), rownames(held), assay, layer, call)
 }
 
-#' Blocks of cells, each with its own genes and order, as one matrix in the object's order.
+#' Blocks of cells, each with its own genes and order, as one thing in the order of the object.
 #' @noRd
-bind_layers <- function(blocks, cells, assay, layer, call) {
+join_blocks <- function(blocks, cells, genes, assay, layer, call) {
   absent <- setdiff(cells, unlist(lapply(blocks, colnames)))
   if (length(absent)) {
     abort_latome(
@@ -270,23 +304,7 @@ bind_layers <- function(blocks, cells, assay, layer, call) {
     )
   }
   if (length(blocks) > 1L) {
-    where <- paste0("layer '", layer, "' of assay '", assay, "'")
-    blocks <- lapply(blocks, as_counts, where = where, call = call)
-    genes <- unique(unlist(lapply(blocks, rownames)))
-    blocks <- list(do.call(cbind, lapply(blocks, pad_genes, genes = genes)))
+    return(latome_blocks(blocks, cells, intersect(genes, unlist(lapply(blocks, rownames)))))
   }
-  bound <- blocks[[1]]
-  if (identical(colnames(bound), cells)) bound else bound[, cells, drop = FALSE]
-}
-
-#' Rows in the order of `genes`, zeros where the block lacks one.
-#' @noRd
-pad_genes <- function(block, genes) {
-  if (identical(rownames(block), genes)) {
-    return(block)
-  }
-  rest <- setdiff(genes, rownames(block))
-  zeros <- Matrix::sparseMatrix(i = integer(), j = integer(), x = numeric(),
-    dims = c(length(rest), ncol(block)), dimnames = list(rest, colnames(block)))
-  rbind(block, zeros)[genes, , drop = FALSE]
+  if (identical(colnames(blocks[[1]]), cells)) blocks[[1]] else blocks[[1]][, cells, drop = FALSE]
 }

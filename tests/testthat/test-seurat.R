@@ -68,11 +68,13 @@ test_that("a split assay of Seurat 5 trains as the joined one does", {
 test_that("split layers are bound by name, whatever their genes and order", {
   counts <- small_counts()
   blocks <- list(counts[30:1, 31:60], counts[-3, 30:1])
-  bound <- bind_layers(blocks, colnames(counts), "RNA", "counts", NULL)
-  expect_equal(colnames(bound), colnames(counts))
-  expect_equal(as.matrix(bound)[rownames(counts)[-3], ], as.matrix(counts)[-3, ])
-  expect_equal(sum(bound["gene3", 1:30]), 0)
-  expect_error(bind_layers(blocks[1], colnames(counts), "RNA", "counts", NULL), "30 cells.*in no layer")
+  join <- function(blocks) join_blocks(blocks, colnames(counts), rownames(counts), "RNA", "counts", NULL)
+  bound <- as_counts(join(blocks), "the layers", NULL)
+  expected <- counts
+  expected["gene3", 1:30] <- 0
+  expect_equal(as.matrix(bound), as.matrix(expected))
+  expect_error(join(blocks[1]), "30 cells.*in no layer")
+  expect_equal(join(list(counts[, 60:1])), counts)
 })
 
 test_that("results are where Seurat looks for them", {
