@@ -66,6 +66,19 @@ run_check() {
   return "$failed"
 }
 
+# The same tests on Debian 13. A test that fails there fails; a root that cannot be built is said.
+run_debian13() {
+  local status=0
+  tools/debian13.sh || status=$?
+  if [ "$status" = 77 ]; then
+    sed 's/^/Debian 13, all of it: /' "$BUILD/debian13.reason" >>"$skipped"
+    return
+  fi
+  sed -n '/Skipped tests/,/^\[ FAIL/p' "$BUILD/debian13-tests.log" |
+    sed -n 's/^• /testthat on Debian 13: /p' >>"$skipped"
+  return "$status"
+}
+
 step "ruff" "$VENV/bin/ruff" check --no-cache --config python/pyproject.toml python tests/python tools benchmarks
 step "generated R face is fresh" "$VENV/bin/python" tools/make_face.py --check
 step "the kernels compile" tools/build_kernels.sh --force
@@ -74,6 +87,7 @@ step "pytest of the kernels, other instructions" run_other_kernels
 step "parity on the committed cases" "$VENV/bin/python" tools/parity.py tests/python/fixtures
 step "R CMD INSTALL without a compiler" run_without_compiler
 step "R CMD check" run_check
+step "Seurat 5 (Debian 13)" run_debian13
 
 say ""
 data=${LATOME_DATA:-$ROOT/../shared/data}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from latome.data.sources import closest
+from latome.data.sources import closest, layer_names
 from latome.errors import FieldError
 
 __all__ = ["StoredPosterior", "minify", "stored_posterior"]
@@ -112,4 +112,4 @@ def _without_counts(adata):
              for name in ("obsm", "varm", "obsp", "varp")}
     made = type(adata)                                 # AnnData, which takes half a second to import
     return made(empty, adata.obs.copy(), adata.var.copy(), deepcopy(dict(adata.uns)), **pairs,
-                layers={name: empty.copy() for name in adata.layers})
+                layers={name: empty.copy() for name in layer_names(adata)})

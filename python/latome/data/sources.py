@@ -13,7 +13,8 @@ from latome.data.values import CHUNK, check_values, entry_blocks, native, note_p
 from latome.data.windows import Window
 from latome.errors import FieldError
 
-__all__ = ["CountSource", "closest", "count_matrix", "counts_by_gene", "mark_of", "open_counts", "read_h5ad"]
+__all__ = ["CountSource", "closest", "count_matrix", "counts_by_gene", "layer_names", "mark_of", "open_counts",
+           "read_h5ad"]
 
 LOOKED_AT = 1 << 20                                    # entries by which a changed matrix is told
 
@@ -52,7 +53,7 @@ def open_counts(adata, layer=None):
 def stored_matrix(adata, layer=None):
     """(matrix, rows, columns): what holds the counts, and which part of it `adata` is; None for all."""
     if layer is not None and layer not in adata.layers:
-        raise FieldError("layer", problem=f"The data have no layer '{layer}'.", hint=closest(layer, adata.layers))
+        raise FieldError("layer", problem=f"The data have no layer '{layer}'.", hint=closest(layer, layer_names(adata)))
     part = None, None
     if adata.is_view and not in_memory(held_by(getattr(adata, "_adata_ref", None), layer)):
         adata, *part = view_of_file(adata)             # through the view, anndata would read the part
@@ -60,6 +61,11 @@ def stored_matrix(adata, layer=None):
     if matrix is None:
         raise FieldError("layer", problem="The data have no X.", hint="Name the layer that holds raw counts.")
     return matrix, *part
+
+
+def layer_names(adata):
+    """Names of the layers of an AnnData. From 0.13 on anndata counts X among them, under the name None."""
+    return [name for name in adata.layers if name is not None]
 
 
 def held_by(adata, layer):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from latome.data.sources import in_memory, rows_of_matrix
+from latome.data.sources import in_memory, layer_names, rows_of_matrix
 from latome.errors import FieldError, QueryError
 
 __all__ = ["align_genes", "check_overlap"]
@@ -45,7 +45,7 @@ def check_overlap(adata, genes, min_overlap):
     if share < min_overlap or len(missing) == len(genes):
         shown = ", ".join(f"'{gene}'" for gene in missing[:3])
         raise QueryError(
-            "genes", problem=f"The data have {len(genes) - len(missing)} of the model's {len(genes)} genes "
+            "genes", problem=f"The data have {len(genes) - len(missing):,} of the model's {len(genes):,} genes "
             f"({share:.0%}); at least {min_overlap:.0%} are asked for. Missing: {shown}"
             f"{' and more' if len(missing) > 3 else ''}.", hint=likely_cause(adata.var, names, missing))
     return share
@@ -100,7 +100,7 @@ def align_genes(adata, genes, *, min_overlap=0.5):
         return adata, share
     wanted = set(genes)
     there = np.flatnonzero([str(name) in wanted for name in adata.var_names])
-    matrices = [adata.X, *adata.layers.values()]
+    matrices = [adata.X, *(adata.layers[name] for name in layer_names(adata))]
     if not all(matrix is None or in_memory(matrix) for matrix in matrices):
         adata = adata[:, there].to_memory()
         there = np.arange(adata.n_vars)
@@ -110,7 +110,7 @@ def align_genes(adata, genes, *, min_overlap=0.5):
     var = adata.var.iloc[there].set_axis([str(name) for name in adata.var_names[there]]).reindex(pd.Index(genes))
     return AnnData(
         spread(adata.X, to, len(genes)), obs=adata.obs.copy(), var=var, uns=dict(adata.uns), obsm=dict(adata.obsm),
-        layers={name: spread(matrix, to, len(genes)) for name, matrix in adata.layers.items()}), share
+        layers={name: spread(adata.layers[name], to, len(genes)) for name in layer_names(adata)}), share
 
 
 def spread(matrix, to, n):
