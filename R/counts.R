@@ -9,6 +9,21 @@ read_cells <- function(object, arguments, call) {
   cells
 }
 
+#' The same of what get_cells() returned, but counts on disk that are too large for memory stay there: as a
+#' latome_stream, which takes `[`, rownames() and colnames(), silent_cells(), silent_genes() and hand_over() as a
+#' dgCMatrix does.
+#' @noRd
+hold_cells <- function(cells, allow_noninteger, verbose, call) {
+  if (is_too_large(cells$counts, cells$where, call)) {
+    cells <- name_cells(cells, call)
+    cells$counts <- stream_counts(cells, allow_noninteger, verbose, call)
+    return(cells)
+  }
+  cells <- complete_cells(cells, call)
+  check_values(cells, allow_noninteger, call)
+  cells
+}
+
 #' The same, whatever the values.
 #' @noRd
 fetch_cells <- function(object, assay, layer, coldata, call) {
@@ -19,6 +34,12 @@ fetch_cells <- function(object, assay, layer, coldata, call) {
 #' @noRd
 complete_cells <- function(cells, call) {
   cells$counts <- as_counts(cells$counts, cells$where, call)
+  name_cells(cells, call)
+}
+
+#' Cells with names, and those checked, whatever kind of matrix the counts are.
+#' @noRd
+name_cells <- function(cells, call) {
   if (is.null(colnames(cells$counts))) {
     colnames(cells$counts) <- as.character(seq_len(ncol(cells$counts)))
   }
@@ -37,19 +58,26 @@ as_counts <- function(counts, where, call) {
     abort_latome(paste0("The values of ", where, " are of type ", typeof(counts), ", not numbers."),
       kind = "FieldError", field = "object", call = call)
   }
-  on_disk <- inherits(counts, c("DelayedMatrix", "IterableMatrix"))
-  if (on_disk) {
+  if (is_on_disk(counts)) {
     inform_latome(paste0("Reading ", where, " (", class(counts)[[1]], ") into memory as a dgCMatrix."))
   }
+  check_fits(counts, where, call)
   as_dgCMatrix(counts, where, call)
 }
 
 as_dgCMatrix <- function(counts, where, call) {
+  if (inherits(counts, "dgCMatrix")) {
+    return(counts)
+  }
   tryCatch(
-    if (inherits(counts, c("DelayedMatrix", "IterableMatrix"))) {
+    if (inherits(counts, "latome_blocks")) {
+      bind_blocks(counts, where, call)
+    } else if (inherits(counts, "DelayedMatrix")) {
+      read_delayed(counts)
+    } else if (inherits(counts, "IterableMatrix")) {
       methods::as(counts, "dgCMatrix")
     } else {
-      methods::as(methods::as(methods::as(counts, "CsparseMatrix"), "generalMatrix"), "dMatrix")
+      sparse_of(counts)
     },
     error = function(e) {
       abort_latome(
@@ -59,6 +87,23 @@ as_dgCMatrix <- function(counts, where, call) {
       )
     }
   )
+}
+
+sparse_of <- function(counts) {
+  methods::as(methods::as(methods::as(counts, "CsparseMatrix"), "generalMatrix"), "dMatrix")
+}
+
+#' A DelayedMatrix as a dgCMatrix. Its own way loses NaN of what is dense on disk, and takes all of that at once.
+#' @noRd
+read_delayed <- function(counts) {
+  if (DelayedArray::is_sparse(counts)) {
+    return(methods::as(counts, "dgCMatrix"))
+  }
+  size <- cells_at_a_time(counts)
+  parts <- lapply(seq(1, max(1, ncol(counts)), by = size), function(from) {
+    sparse_of(as.matrix(counts[, rlang::seq2(from, min(ncol(counts), from + size - 1)), drop = FALSE]))
+  })
+  if (length(parts) == 1L) parts[[1]] else do.call(cbind, parts)
 }
 
 check_dimnames <- function(cells, call) {

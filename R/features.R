@@ -15,7 +15,7 @@ choose_genes <- function(cells, features, batch, verbose, call) {
     chosen <- own_genes(cells, verbose, call) %||% select_genes(cells, batch, call)
   }
   genes <- all_genes[all_genes %in% chosen$genes]
-  empty <- genes[Matrix::rowSums(take_genes(cells$counts, genes)) == 0]
+  empty <- silent_genes(cells$counts, genes)
   settle_genes(genes, empty, chosen$how, verbose, call)
 }
 
@@ -85,7 +85,7 @@ select_genes <- function(cells, batch, call, n_top = 4000L) {
   if (nrow(cells$counts) <= n_top) {
     return(list(genes = rownames(cells$counts), how = "all there are"))
   }
-  data <- to_anndata(cells$counts, if (!is.null(batch)) list(batch = batch), call)
+  data <- hand_over(cells$counts, if (!is.null(batch)) list(batch = batch), call)
   reply <- request("select_genes", data, n_top, if (!is.null(batch)) "batch", call = call)
   list(
     genes = as.character(reply$genes),
@@ -120,5 +120,11 @@ check_empty_cells <- function(cells, genes, call) {
 }
 
 silent_cells <- function(counts, genes) {
-  colnames(counts)[Matrix::colSums(take_genes(counts, genes)) == 0]
+  counts <- take_genes(counts, genes)
+  colnames(counts)[if (inherits(counts, "latome_stream")) silent_in(counts, "cells") else Matrix::colSums(counts) == 0]
+}
+
+silent_genes <- function(counts, genes) {
+  counts <- take_genes(counts, genes)
+  genes[if (inherits(counts, "latome_stream")) silent_in(counts, "genes") else Matrix::rowSums(counts) == 0]
 }

@@ -25,23 +25,47 @@ open_query <- function(x, model, cells, source, call, latent = TRUE) {
   if (is_store(x)) {
     return(open_stored_query(x, fit, cells, call))
   }
-  held <- fetch_cells(x, source$assay, source$layer, source$coldata, call)
-  held$counts <- with_absent(held$counts, fit)
-  check_genes_there(fit, rownames(held$counts), call)
-  genes <- genes_to_ask(fit, rownames(held$counts))
-  held$counts <- take_genes(held$counts, genes)
+  held <- name_cells(get_cells(x, source$assay, source$layer, source$coldata, call), call)
   places <- seq_len(ncol(held$counts))
   if (!is.null(cells)) {
     places <- match_cells(cells, colnames(held$counts), "cells", call)
-    held[c("counts", "coldata")] <- list(held$counts[, places, drop = FALSE], held$coldata[places, , drop = FALSE])
+    held$coldata <- held$coldata[places, , drop = FALSE]
   }
-  check_values(held, source$allow_noninteger || takes_fractions(fit), call)
-  check_empty_cells(held, genes, call)
   columns <- code_columns(held$coldata, model_columns(fit, held$coldata), training = FALSE, call = call)
+  held$counts <- counts_to_ask(held, fit, if (!is.null(cells)) places, source$allow_noninteger, call)
+  check_empty_cells(held, rownames(held$counts), call)
   list(
     fit = fit, weights = model_weights(fit, call), cells = colnames(held$counts), places = places,
-    coldata = held$coldata, where = held$where, stored = FALSE, data = to_anndata(held$counts, columns, call)
+    coldata = held$coldata, where = held$where, stored = FALSE, data = hand_over(held$counts, columns, call)
   )
+}
+
+#' The counts that a model is asked about: its genes, zeros for those that the cells lacked when they were mapped.
+#'
+#' @param held as get_cells() returns it, named
+#' @param places positions of the cells; NULL for all
+#' @return a dgCMatrix, or a latome_stream where that would be too large; checked
+#' @noRd
+counts_to_ask <- function(held, fit, places, allow_noninteger, call) {
+  there <- spelled_as(rownames(held$counts), fit$genes)
+  known <- union(there, fit$source$absent)
+  check_genes_there(fit, known, call)
+  genes <- genes_to_ask(fit, known)
+  rows <- match(genes, there)
+  allow_noninteger <- allow_noninteger || takes_fractions(fit)
+  read <- if (is_apart(held$counts)) part_or_stream else part_in_memory
+  counts <- read(held, rows, places, allow_noninteger, call)
+  rownames(counts) <- genes
+  counts
+}
+
+#' Rows and columns by position; zeros where a row is NA, all columns where there are none given.
+#' @noRd
+part_in_memory <- function(held, rows, places, allow_noninteger, call) {
+  held$counts <- rows_or_zeros(as_counts(held$counts, held$where, call), rows)
+  if (!is.null(places)) held$counts <- held$counts[, places, drop = FALSE]
+  check_values(held, allow_noninteger, call)
+  held$counts
 }
 
 #' Most questions are to models that place cells in a latent space and decode from there.
@@ -58,7 +82,7 @@ check_latent <- function(fit, call) {
 #' The genes that cross to the engine: those of the model, or all where they make size factors.
 #' @noRd
 genes_to_ask <- function(fit, there) {
-  if (fit$kind == "cellassign" && is.null(fit$summary$columns$size_factor)) there else fit$genes
+  if (needs_all_genes(fit)) there else fit$genes
 }
 
 #' A model needs each gene that it was trained on.
@@ -159,9 +183,7 @@ model_genes <- function(fit, features, call) {
   if (!is.character(features) || anyNA(features) || !length(features)) {
     abort_supplied("features", "gene names, or NULL for all genes of the model", features, call)
   }
-  features <- unique(features)
-  renamed <- gsub("_", "-", features, fixed = TRUE)                   # as Seurat renames them
-  features <- ifelse(features %in% fit$genes | !renamed %in% fit$genes, features, renamed)
+  features <- unique(spelled_as(features, fit$genes))
   absent <- setdiff(features, fit$genes)
   if (length(absent)) {
     abort_latome(

@@ -12,15 +12,20 @@ get_cells.SingleCellExperiment <- function(object, assay = NULL, layer = NULL, c
   assay <- check_string(assay %||% layer, null = TRUE, arg = "assay", call = call) %||% "counts"
   assays <- SummarizedExperiment::assayNames(object)
   if (!assay %in% assays) {
-    abort_latome(paste0("The object has no assay '", assay, "'."),
-      suggest(assay, assays, "Assays"), kind = "FieldError", field = "assay", call = call)
+    hint <- suggest(assay, assays, "Assays")
+    if (assay %in% SingleCellExperiment::altExpNames(object)) {
+      hint <- paste0("'", assay, "' is an alternative experiment: give swapAltExp(object, \"", assay,
+        "\"), and swap back.")
+    }
+    abort_latome(paste0("The object has no assay '", assay, "'."), hint,
+      kind = "FieldError", field = "assay", call = call)
   }
   counts <- SummarizedExperiment::assay(object, assay, withDimnames = TRUE)
   rownames(counts) <- rownames(object)
   chosen <- SingleCellExperiment::rowSubset(object, onAbsence = "none")
   list(
     counts = counts, coldata = sce_coldata(object),
-    features = if (!is.null(chosen)) rownames(object[chosen, ]),
+    features = if (!is.null(chosen)) rownames(object)[chosen],
     assay = assay, layer = NULL, other_layers = assays, where = paste0("assay '", assay, "'")
   )
 }
@@ -83,17 +88,7 @@ rowdata_names.SingleCellExperiment <- function(object, assay = NULL) names(Summa
 get_kept.SingleCellExperiment <- function(object, call = rlang::caller_env()) {
   # cbind() puts the metadata of all parts one after the other; parts of one object carry the same things
   held <- S4Vectors::metadata(object)
-  held <- unname(held[names(held) == "latome"])
-  together <- function(what) {
-    found <- unlist(lapply(held, `[[`, what), recursive = FALSE)
-    found <- found[!duplicated(found)]
-    if (length(found)) stats::setNames(found, make.unique(as.character(names(found))))
-  }
-  ours <- function(what) unique(unlist(lapply(held, `[[`, what)))
-  Filter(Negate(is.null), list(
-    models = together("models"), de = together("de"), doublets = together("doublets"), written = ours("written"),
-    columns = ours("columns"), features = ours("features")
-  ))
+  join_kept(unname(held[names(held) == "latome"]))
 }
 
 #' @export

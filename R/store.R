@@ -10,6 +10,14 @@
 #' the columns of the cell data that are groups or numbers. It appears when it
 #' is complete: an interrupt or a crash leaves nothing half written.
 #'
+#' `run_*()` and questions to a model do the same by themselves with an object whose
+#' counts lie on disk (a `DelayedMatrix` such as of HDF5Array, layers of BPCells): what would
+#' take more than 200 MB as a `dgCMatrix` is written to a temporary store, with a message, and
+#' read from there until the session ends or the counts change; less is read into memory. The last
+#' three such stores are kept. `options()`: `latome.in_memory` is that limit in bytes,
+#' `latome.temporary` the folder ([tempdir()]), `latome.block` the values that are read at
+#' a time (5e6, and ten times as many of what is sparse on disk).
+#'
 #' @param object a Seurat object, a SingleCellExperiment or a matrix of counts
 #'   (genes x cells); or the path of an `.h5ad` file or a `.zarr` folder.
 #' @param path the folder of the store.
@@ -45,8 +53,7 @@ prepare_store <- function(object, path, assay = NULL, layer = NULL, coldata = NU
     written <- store_file(object, path, assay, layer, coldata, overwrite, allow_noninteger, call)
   } else {
     cells <- get_cells(object, assay, layer, coldata, call)
-    in_blocks <- inherits(cells$counts, c("DelayedMatrix", "IterableMatrix"))
-    write <- if (in_blocks) store_blocks else store_matrix
+    write <- if (is_apart(cells$counts)) store_blocks else store_matrix
     written <- write(cells, path, overwrite, allow_noninteger, call)
   }
   describe_store(request("open_store", written$path, FALSE, keep = "data", call = call), written$path)
@@ -119,11 +126,18 @@ store_blocks <- function(cells, path, overwrite, allow_noninteger, call) {
   writer <- request("begin_store", as_python_strings(rownames(counts)), path, cells$where, overwrite,
     allow_noninteger, keep = "writer", call = call)$writer
   done <- FALSE
-  on.exit(if (!done) request("discard_store", writer, call = call))
-  size <- max(1L, as.integer(getOption("latome.block", 2e7) / nrow(counts)))
-  for (from in seq(1L, ncol(counts), by = size)) {
-    block <- as_dgCMatrix(counts[, from:min(ncol(counts), from + size - 1L), drop = FALSE], cells$where, call)
+  bar <- query_bar("Writing", ncol(counts))
+  on.exit({
+    bar(NULL)
+    if (!done) request("discard_store", writer, call = call)
+  })
+  size <- cells_at_a_time(counts)
+  for (from in seq(1, ncol(counts), by = size)) {
+    to <- min(ncol(counts), from + size - 1)
+    block <- as_dgCMatrix(counts[, from:to, drop = FALSE], cells$where, call)
+    check_values(replace(cells, "counts", list(block)), allow_noninteger, call)
     request("add_to_store", writer, as_numpy(block@x), as_numpy(block@i), as_numpy(block@p), ncol(block), call = call)
+    bar(to)
   }
   columns <- Filter(Negate(is.null), lapply(cells$coldata, code_any))
   written <- request("finish_store", writer, as_python_strings(names), as_python_strings(rownames(counts)),

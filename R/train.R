@@ -54,19 +54,20 @@ ready_to_train <- function(object, arguments, call) {
 #' @return list: data (an AnnData in Python), cells and genes (names), coldata, source (where the counts were)
 #' @noRd
 cells_to_train <- function(object, arguments, call, groups = NULL) {
-  cells <- read_cells(object, arguments, call)
+  cells <- get_cells(object, arguments$assay, arguments$layer, arguments$coldata, call)
   check_enough_cells(cells, call)
   columns <- code_columns(cells$coldata, arguments$roles, call = call)
   check_unlabeled_there(cells$coldata, arguments$roles, call)
+  along <- code_groups(cells$coldata, setdiff(groups, names(columns)), call)
+  cells <- hold_cells(cells, arguments$allow_noninteger, arguments$verbose, call)
   engine(call)
   batch <- if (!is.null(arguments$roles$batch)) columns[[arguments$roles$batch]]
   genes <- settled_genes(arguments, rownames(cells$counts), call) %||%
     choose_genes(cells, arguments$features, batch, arguments$verbose, call)
   check_empty_cells(cells, genes, call)
 
-  along <- code_groups(cells$coldata, setdiff(groups, names(columns)), call)
   list(
-    data = to_anndata(take_genes(cells$counts, genes), c(columns, along), call), cells = colnames(cells$counts),
+    data = hand_over(take_genes(cells$counts, genes), c(columns, along), call), cells = colnames(cells$counts),
     genes = genes, coldata = cells$coldata, source = c(cells[c("assay", "layer")], arguments["allow_noninteger"])
   )
 }

@@ -4,6 +4,7 @@ written_store <- function(object, ..., folder = withr::local_tempdir(.local_envi
 
 test_that("a store holds what the object holds, and trains the same model", {
   skip_without_engine()
+  skip_if_process()
   counts <- small_counts()
   store <- written_store(counts, coldata = small_coldata())
   expect_s3_class(store, "latome_store")
@@ -33,6 +34,7 @@ test_that("a store holds what the object holds, and trains the same model", {
 
 test_that("every container gives the same store", {
   skip_without_engine()
+  skip_if_process()
   counts <- small_counts()
   counts_of <- function(store) {
     as.matrix(reticulate::py_to_r(use_store(store, rlang::current_env())$data$X$to_memory()$toarray()))
@@ -44,7 +46,7 @@ test_that("every container gives the same store", {
     expect_true(all(c("donor", "lane") %in% store$columns))
   }
   skip_if_not_installed("DelayedArray")
-  withr::local_options(latome.block = 30 * 7)          # blocks of seven cells
+  withr::local_options(latome.block = 3 * 7)           # blocks of seven cells
   expect_no_message(store <- written_store(DelayedArray::DelayedArray(counts), coldata = small_coldata()))
   expect_equal(unname(counts_of(store)), wanted)
   expect_equal(store$cells, colnames(counts))
@@ -59,6 +61,7 @@ test_that("every container gives the same store", {
 
 test_that("an h5ad file becomes a store", {
   skip_without_engine()
+  skip_if_process()
   folder <- withr::local_tempdir()
   file <- file.path(folder, "cells.h5ad")
   as_anndata(small_counts(), coldata = small_coldata())$write_h5ad(file)

@@ -1,5 +1,7 @@
 """Stores of counts: written from an AnnData or a file, or block by block as R reads them; and opened."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -8,10 +10,12 @@ from latome.bridge.answers import answers, as_list
 from latome.bridge.engine import column_values
 from latome.data import store
 from latome.data.fields import coded
+from latome.data.lazy import annotated
+from latome.data.sources import open_counts
 from latome.data.store_files import StoreWriter
 
 __all__ = ["add_to_store", "begin_store", "discard_store", "finish_store", "open_store", "part_of_store",
-           "prepare_store", "store_columns"]
+           "part_of_stream", "prepare_store", "silent", "store_columns"]
 
 
 @answers
@@ -76,3 +80,47 @@ def part_of_store(data, genes=None, cells=None):
     """The same data with these genes and these cells, by name and by position from 1; None for all."""
     rows = slice(None) if cells is None else np.asarray(cells, dtype=np.int64).ravel() - 1
     return {"data": data[rows, slice(None) if genes is None else as_list(genes)]}
+
+
+@answers
+def part_of_stream(folder, rows, genes, cells, columns):
+    """An AnnData of a part of a store, with columns that R sends.
+
+    Arguments
+    ---------
+    rows : (g,) positions of genes in the store, -1 for genes that are not there: they have no counts.
+    genes : their names.
+    cells : (n,) positions of cells.
+    columns : {name: column} of those cells, as `anndata` takes them.
+    """
+    whole = store.open_store(folder, verify=False)
+    rows, cells = (np.asarray(places, dtype=np.int64).ravel() for places in (rows, cells))
+    absent = rows < 0
+    rows[absent] = whole.n_vars + np.arange(absent.sum())
+    names = np.append(np.asarray(whole.var_names, dtype=object), np.full(absent.sum(), "", dtype=object))
+    names[rows] = as_list(genes)
+    obs = pd.DataFrame({name: spread(column_values(column), cells, whole.n_obs)
+                        for name, column in dict(columns).items()}, index=whole.obs_names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")                # a gene left out may have the name of one that is there
+        data = annotated(whole.X.with_more_genes(absent.sum()), obs, pd.DataFrame(index=pd.Index(names, dtype=object)))
+    return {"data": data[cells, rows]}
+
+
+def spread(values, cells, n_cells):
+    """The values of some of n cells, NaN or no category for the others."""
+    if isinstance(values, pd.Categorical):
+        codes = np.full(n_cells, -1, dtype=np.int64)
+        codes[cells] = values.codes
+        return pd.Categorical.from_codes(codes, values.categories)
+    whole = np.full(n_cells, np.nan)
+    whole[cells] = values
+    return whole
+
+
+@answers
+def silent(data, what):
+    """Positions of the "cells" or "genes" without a count."""
+    counts = open_counts(data)
+    counted = counts.totals() > 0 if what == "cells" else counts.detected()
+    return {"places": np.flatnonzero(~counted).astype(np.int32)}

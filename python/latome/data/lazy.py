@@ -46,6 +46,15 @@ class StoredMatrix:
         """Itself: it cannot be changed."""
         return self
 
+    def with_more_genes(self, n):
+        """The same with n genes more, without counts; of sparse rows only."""
+        if not n:
+            return self
+        rows, tally = self.rows, self.tally
+        if tally is not None:
+            tally = tally[0], np.append(tally[1], np.zeros(n, dtype=bool)), tally[2]
+        return StoredMatrix(SparseRows(rows.data, rows.indices, rows.offsets, self.shape[1] + n), tally=tally)
+
 
 def annotated(x, obs, var, **others):
     """An AnnData whose matrices may be `StoredMatrix`.
