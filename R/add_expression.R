@@ -40,7 +40,7 @@ add_normalized_expression <- function(x, features = NULL, assay = NULL, model = 
   assay <- check_result_name(assay %||% paste0(name, "_expression"), "assay", call)
   assay_place(x, assay, call)
   check_on_disk(x, arguments$file, call)
-  values <- do.call(normalized_expression, c(list(x = x, model = model, features = features), arguments))
+  values <- call_on(x, "normalized_expression", c(list(model = model, features = features), arguments))
   store_assay(x, values, assay, "add_normalized_expression", c(list(features = features, model = name), arguments),
     verbose, call)
 }

@@ -8,13 +8,15 @@
 #' @param coldata for a matrix: a data.frame, rows named by cell.
 #' @return A Python object of class `anndata.AnnData`: counts in `X` (cells x
 #'   genes), columns of the cell data in `obs`. Columns that are neither groups
-#'   nor numbers are left out. It lives as long as the session.
+#'   nor numbers are left out. It lives as long as the session, and needs the engine inside R
+#'   (see [latome_status()]).
 #' @export
-#' @examplesIf latome_available()
+#' @examplesIf latome_available() && latome_status()$transport == "in-process"
 #' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
 #' as_anndata(counts)
 as_anndata <- function(x, assay = NULL, layer = NULL, coldata = NULL) {
   call <- rlang::current_env()
+  check_inside("as_anndata()", call)
   cells <- fetch_cells(x, assay, layer, coldata, call)
   columns <- Filter(Negate(is.null), lapply(cells$coldata, code_any))
   to_anndata(cells$counts, columns, call)

@@ -1,5 +1,8 @@
 # The only file that knows orientation, sparse layout, factors and integers.
 #
+# What R values mean to the engine, whichever the transport: an array (with dimensions) is an array of numpy; a bare
+# vector of one value is a scalar, of several a list; a list with names is a dict, without them a list; raw is bytes.
+#
 # A dgCMatrix of genes x cells is, with its three vectors as they are, the CSR matrix of
 # cells x genes: nothing is transposed, the shape is swapped.
 
@@ -10,12 +13,11 @@
 #' @param posterior list: mean and variance (cells x k) and totals, where counts are none; or NULL
 #' @noRd
 to_anndata <- function(counts, columns = NULL, call = rlang::caller_env(), posterior = NULL) {
-  engine(call)
   request("anndata",
     as_numpy(counts@x), as_numpy(counts@i), as_numpy(counts@p), list(ncol(counts), nrow(counts)),
     as_python_strings(colnames(counts)), as_python_strings(rownames(counts)),
     as_python_dict(lapply(columns, column_to_python)),
-    if (!is.null(posterior)) lapply(posterior, function(values) reticulate::r_to_py(as.array(unname(values)))),
+    if (!is.null(posterior)) lapply(posterior, function(values) as.array(unname(values))),
     keep = "data", call = call
   )$data
 }
@@ -28,11 +30,11 @@ column_to_python <- function(column) {
   }
 }
 
-#' A vector as a numpy array: a bare vector would become a Python list.
+#' A vector as a numpy array: a bare vector would become a Python list. An unshared vector is not copied.
 #' @noRd
 as_numpy <- function(x) {
   dim(x) <- length(x)
-  reticulate::r_to_py(x)
+  x
 }
 
 #' A list of strings, also when there is one only (which alone would become a string).
@@ -48,7 +50,7 @@ as_python_strings <- function(x) {
 #' A dict, also when it is empty (an empty list would become a Python list).
 #' @noRd
 as_python_dict <- function(x) {
-  if (length(x)) x else reticulate::dict()
+  if (length(x)) x else structure(list(), names = character())
 }
 
 #' A latent that came back, with names.

@@ -26,7 +26,7 @@ aggregated_posterior <- function(x, model = NULL, at = NULL, dof = 3, ..., cells
   seed <- check_seed(seed)
   asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
   at <- check_points(at, asked$fit, call)
-  how <- list(dof = dof, at = if (!is.null(at)) reticulate::r_to_py(unname(at)))
+  how <- list(dof = dof, at = if (!is.null(at)) unname(at))
   values <- as.vector(ask(asked, "aggregated_posterior", how, seed, call)$value)
   names(values) <- if (is.null(at)) asked$cells else rownames(at)
   values
@@ -108,7 +108,7 @@ add_differential_abundance <- function(x, samples, model = NULL, ..., name = "ab
   arguments <- check_passed_on(list(...), known, call)
   name <- check_result_name(name, "name", call)
   assay_place(x, name, call)
-  values <- do.call(differential_abundance, c(list(x = x, model = model, samples = samples), arguments))
+  values <- call_on(x, "differential_abundance", c(list(model = model, samples = samples), arguments))
   store_assay(x, t(values), name, "add_differential_abundance",
     c(list(samples = samples, model = model_name(x, model, call)), arguments), verbose, call)
 }

@@ -123,7 +123,7 @@ job_to_map <- function(object, model, folder, arguments, call) {
       kind = "QueryError", field = "object", call = call)
   }
   note <- Filter(Negate(is.null), c(list(name = model$kind), model$source))
-  request("write_job", asked$data, folder, model$kind, reticulate::dict(), NULL, reticulate::dict(), model$seed,
+  request("write_job", asked$data, folder, model$kind, as_python_dict(list()), NULL, as_python_dict(list()), model$seed,
     fractions, NULL, note, model$document, asked$weights, call = call)
 }
 

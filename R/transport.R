@@ -3,12 +3,29 @@
 #' Errors come back as values and are raised here, in the caller's frame; warnings likewise.
 #'
 #' @param verb name of a function of the bridge
-#' @param ... its arguments, as R values or Python objects
-#' @param keep name of an entry of the reply to leave as a Python object
-#' @return the reply as a list; with `keep`, that entry holds a Python object
+#' @param ... its arguments: R values as convert.R makes them, and objects that an earlier request kept
+#' @param keep name of an entry of the reply to leave with the engine
+#' @return the reply as a list; with `keep`, that entry stands for an object of the engine
 #' @noRd
 request <- function(verb, ..., keep = NULL, call = rlang::caller_env()) {
-  bridge <- engine(call)
+  ask <- switch(engine(call), "in-process" = ask_inside, process = ask_child)
+  reply <- ask(verb, ..., keep = keep, call = call)
+  if (identical(reply$kind, "Interrupt")) {
+    rlang::interrupt()
+  }
+  if (!isTRUE(reply$ok)) {
+    abort_latome(reply$problem, reply$hint %||% "", kind = reply$kind, field = reply$field, call = call)
+  }
+  for (text in unlist(reply$warnings)) {
+    warn_latome(text)
+  }
+  reply
+}
+
+#' A request of the engine inside R: what is kept is a Python object.
+#' @noRd
+ask_inside <- function(verb, ..., keep, call) {
+  bridge <- session$bridge
   kept <- NULL
   reply <- or_interrupt({
     reply <- bridge[[verb]](...)
@@ -19,15 +36,6 @@ request <- function(verb, ..., keep = NULL, call = rlang::caller_env()) {
     }
     reticulate::py_to_r(reply)
   })
-  if (identical(reply$kind, "Interrupt")) {
-    rlang::interrupt()
-  }
-  if (!isTRUE(reply$ok)) {
-    abort_latome(reply$problem, reply$hint %||% "", kind = reply$kind, field = reply$field, call = call)
-  }
-  for (text in unlist(reply$warnings)) {
-    warn_latome(text)
-  }
   if (!is.null(keep)) reply[[keep]] <- kept
   reply
 }

@@ -31,11 +31,11 @@ test_that("a Python that is missing or unfit is an error with the command that m
   none <- python_problem(list(path = NULL, how = "found by reticulate"))
   expect_equal(none, list(problem = "No Python was found.", hint = "Run latome::install_latome()."))
   local_replaced(probe_python = function(path) {
-    list(python = "3.11.4", prefix = "/usr", packages = list(torch = "2.3.1+cpu", anndata = "0.10.8", numpy = "1.26.4",
-      pandas = "2.2", scipy = "1.13"))
+    list(python = "3.11.4", prefix = "/opt/own", packages = list(torch = "2.3.1+cpu", anndata = "0.10.8",
+      numpy = "1.26.4", pandas = "2.2", scipy = "1.13"))
   })
   lacking <- python_problem(list(path = "/usr/bin/python3", how = "RETICULATE_PYTHON"))
-  expect_match(lacking$problem, "lacks the packages safetensors")
+  expect_match(lacking$problem, "lacks the package safetensors")
   expect_match(lacking$hint, "pip install .*safetensors")
 })
 
@@ -96,9 +96,15 @@ test_that("the place of the kernels is told to the engine, and to nobody else", 
   expect_match(output, "found: None", all = FALSE)
 })
 
-test_that("loading the package starts no Python", {
-  output <- fresh_r("cat('started:', reticulate::py_available(initialize = FALSE))")
+test_that("loading the package starts no Python, no process, and writes no files", {
+  output <- fresh_r(c(
+    "cat('started:', reticulate::py_available(initialize = FALSE), '\\n')",
+    "cat('kept:', length(ls(latome:::session)), '\\n')",
+    "cat('files:', length(list.files(tempdir())), '\\n')"
+  ))
   expect_match(output, "started: FALSE", all = FALSE)
+  expect_match(output, "kept: 0", all = FALSE)
+  expect_match(output, "files: 0", all = FALSE)
 })
 
 test_that("no working Python: the first run says what to do", {
@@ -116,6 +122,7 @@ test_that("no working Python: the first run says what to do", {
 
 test_that("torch multiplies with its own BLAS, not R's", {
   skip_without_engine()
+  skip_if_process()
   engine()
   torch <- reticulate::import("torch", convert = FALSE)
   a <- torch$rand(1000L, 1000L)
@@ -139,4 +146,33 @@ test_that("a Python that cannot be loaded into R is told apart from one that is 
   expect_match(start_hint("Python shared library not found, Python bindings not loaded.", python), "libpython")
   expect_match(start_hint("No module named 'x'", python), "install_latome()", fixed = TRUE)
   expect_match(start_hint("anything", list(path = NULL, how = "py_require()")), "install_latome()", fixed = TRUE)
+})
+
+test_that("files in the folder that R is in do not stand for packages", {
+  skip_without_engine()
+  folder <- withr::local_tempdir()
+  dir.create(file.path(folder, "latome"))
+  for (file in c("numpy.py", "torch.py", "anndata.py", "latome/__init__.py")) {
+    writeLines("raise ImportError('a file of the folder')", file.path(folder, file))
+  }
+  output <- fresh_r(c(
+    paste0("setwd(", deparse(folder), ")"),
+    "m <- matrix(rpois(300, 3), 10, 30, dimnames = list(paste0('g', 1:10), paste0('c', 1:30)))",
+    "fit <- run_scvi(m, training = training_options(max_epochs = 1), verbose = FALSE)",
+    "cat('latent:', dim(fit$latent), '\\n')"
+  ))
+  expect_equal(output, "latent: 30 10 ")
+})
+
+test_that("a folder that is gone is an error with the cure inside R, and no matter outside", {
+  skip_without_engine()
+  skip_on_os("windows")
+  output <- fresh_r(c(
+    "folder <- tempfile(); dir.create(folder); setwd(folder); unlink(folder, recursive = TRUE)",
+    "m <- matrix(rpois(300, 3), 10, 30, dimnames = list(paste0('g', 1:10), paste0('c', 1:30)))",
+    "fit <- tryCatch(run_scvi(m, training = training_options(max_epochs = 1), verbose = FALSE), error = identity)",
+    "cat(if (inherits(fit, 'error')) conditionMessage(fit) else dim(fit$latent), '\\n')"
+  ))
+  expected <- if (engine() == "process") "^30 10" else "setwd\\(\"~\"\\)"
+  expect_match(output, expected, all = FALSE)
 })

@@ -7,11 +7,14 @@ test_that("the report says what was found, and prints", {
   printed <- capture.output(print(status))
   expect_match(printed, "torch [0-9]", all = FALSE)
   expect_match(printed, "cpu", all = FALSE)
+  expect_equal(status$transport, engine())
+  expect_match(printed, if (engine() == "process") "in a process of its own" else "inside R", all = FALSE)
   expect_match(printed, "^Kernels: (compiled \\(\\w+\\)$|torch operations \\()", all = FALSE)
 })
 
 test_that("the kernels in use are those of this package, and are told", {
   skip_without_engine()
+  skip_if_process()
   skip_if(is.null(kernels_library()), "the kernels did not compile")
   output <- fresh_r(c(
     "status <- latome_status()$kernels",
@@ -38,6 +41,7 @@ test_that("without the compiled kernels everything works, and the report says wh
 })
 
 test_that("a report does not make reticulate prepare a Python", {
+  withr::local_options(latome.transport = "auto")
   local_replaced(session = new.env(), find_python = function(call) list(path = NULL, how = "py_require()"),
     require_python = function() stop("it would download"))
   status <- latome_status()

@@ -29,6 +29,7 @@ test_that("size factors and presets reach the model", {
 
 test_that("Python's own SCVI gives the same latent, value for value", {
   skip_without_engine()
+  skip_if_process()
   from_r <- run_scvi(small_counts(), batch = "donor", categorical_covariates = "lane",
     continuous_covariates = "percent", n_latent = 4, coldata = small_coldata(), training = quick(12), seed = 7,
     verbose = FALSE)$latent
