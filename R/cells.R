@@ -169,7 +169,8 @@ is_taken.default <- function(object, name) FALSE
 
 no_place <- function(object, call) {
   abort_latome(
-    paste0("Results are written into a Seurat object or a SingleCellExperiment, not ", article(class(object)[[1]]), "."),
+    paste0("Results are written into a Seurat object or a SingleCellExperiment, not ",
+      article(class(object)[[1]]), "."),
     "The function of the same name without add_ returns them.", kind = "FieldError", field = "x", call = call
   )
 }
@@ -194,6 +195,10 @@ match_rows <- function(columns, names) {
 }
 
 article <- function(noun) paste(if (grepl("^[aeiouAEIOU]", noun)) "an" else "a", noun)
+
+#' Names of features as a Seurat object holds them.
+#' @noRd
+as_seurat_names <- function(names) gsub("[_|]", "-", names)
 
 #' Rows of the cell data in the order of the cells, by name.
 #' @noRd

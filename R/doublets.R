@@ -52,7 +52,8 @@ classify_batches <- function(ready, settings, ratio, arguments, call) {
   for (batch in levels(batches)) {
     rows <- which(batches == batch)
     if (length(rows) < FEWEST_CELLS) {
-      warn_latome(paste0("Batch '", batch, "' has ", count_of(length(rows), "cell"), ", too few to simulate doublets of."),
+      warn_latome(
+        paste0("Batch '", batch, "' has ", count_of(length(rows), "cell"), ", too few to simulate doublets of."),
         paste0("Its cells are not classified; that takes ", FEWEST_CELLS, "."))
       next
     }
@@ -101,17 +102,26 @@ say_doublets <- function(scores, verbose) {
         "Let scVI and classifier train to their end, and look at plot_doublets().")
     }
     inform_latome(paste0(if (nzchar(batch)) paste0("Batch '", batch, "': "), count_of(n), " of ",
-      count_of(nrow(part), "cell"), " called ", if (n == 1) "a doublet" else "doublets", " (", percent(n / nrow(part)), ")."),
-      verbose)
+      count_of(nrow(part), "cell"), " called ", if (n == 1) "a doublet" else "doublets",
+      " (", percent(n / nrow(part)), ")."), verbose)
   }
 }
 
 percent <- function(share) paste0(format(round(100 * share, 1), nsmall = 1), "%")
 
+#' The weights of the classifiers in the object or in files, each by itself.
+#' @noRd
+keep_classifiers <- function(models, arguments, call) {
+  files <- paste0(arguments$name, "-", gsub("[^A-Za-z0-9.-]+", "_", names(models)))
+  keep <- function(model, file) keep_weights(model, file, arguments$keep_model, arguments$verbose, call)
+  stats::setNames(Map(keep, models, files), names(models))
+}
+
 store_doublets <- function(object, found, ready, arguments, settings, call) {
   name <- arguments$name
-  if (arguments$keep_model == "none") found$models <- NULL
-  doublets <- structure(c(found, list(settings = settings, seed = arguments$seed)), class = "latome_doublets")
+  found$models <- if (arguments$keep_model != "none") keep_classifiers(found$models, arguments, call)
+  doublets <- structure(c(found, list(settings = settings, seed = arguments$seed, name = name)),
+    class = "latome_doublets")
   if (!can_hold(object)) {
     return(doublets)
   }
@@ -127,17 +137,18 @@ store_doublets <- function(object, found, ready, arguments, settings, call) {
 
 #' Scores of doublets, and a plot of them
 #'
-#' `get_doublets()` gives what [run_solo()] found, `plot_doublets()` draws a histogram of the scores of the observed cells
-#' and, in the other direction of the colour, of the doublets that were simulated. Where the two overlap,
-#' calls are uncertain; simulated doublets with low scores are of cells of one type, or of a batch too small to learn from.
+#' `get_doublets()` gives what [run_solo()] found, `plot_doublets()` draws a histogram of the scores of the observed
+#' cells and, in the other direction of the colour, of the doublets that were simulated. Where the two overlap,
+#' calls are uncertain; simulated doublets with low scores are of cells of one type, or of a batch too small to learn
+#' from.
 #'
 #' @param x an object with the results of [run_solo()], or what `get_doublets()` returns.
 #' @param name name of the results, as given to [run_solo()]; `NULL` where there is only one.
 #' @param bins number of bars.
 #' @return `get_doublets()` returns a list of class `latome_doublets`: `scores`, a data.frame with a row for each
 #'   cell (`batch`, `score`: the probability of a doublet, `class`); `simulated`, one with a row for each
-#'   simulated doublet (`batch`, `score`); `batch`, name of the column of batches; `models`, the classifiers by batch; `settings`; `seed`. `plot_doublets()` returns
-#'   a ggplot object.
+#'   simulated doublet (`batch`, `score`); `batch`, name of the column of batches; `models`, the classifiers by batch;
+#'   `settings`; `seed`; `name`, under which they were stored. `plot_doublets()` returns a ggplot object.
 #' @export
 #' @examplesIf latome_available() && requireNamespace("ggplot2", quietly = TRUE)
 #' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
@@ -165,18 +176,21 @@ get_doublets <- function(x, name = NULL) {
     abort_latome(paste0("The object carries no doublets '", name, "'."), suggest(name, names(held), "Results"),
       kind = "QueryError", field = "name", call = call)
   }
-  with_scores(held[[name]], x, name)
+  doublets <- held[[name]]
+  doublets$name <- doublets$name %||% name               # a merged object may carry it under another
+  with_scores(doublets, x, call)
 }
 
 #' The scores as they stand in the cell data now, of the cells that are there now.
 #' @noRd
-with_scores <- function(doublets, x, name) {
+with_scores <- function(doublets, x, call) {
   coldata <- get_coldata(x)
-  columns <- result_names("solo", name)$coldata
+  columns <- result_names("solo", doublets$name)$coldata
+  for (column in c(columns, doublets$batch)) find_column(coldata, column, "doublets", call)
   batch <- if (is.null(doublets$batch)) rep("", nrow(coldata)) else coldata[[doublets$batch]]
-  doublets$scores <- data.frame(
-    batch = factor(batch), score = coldata[[columns[[2]]]], class = coldata[[columns[[1]]]], row.names = rownames(coldata)
-  )
+  class <- factor(coldata[[columns[[1]]]], c("singlet", "doublet"))       # merge() of Seurat makes it strings
+  doublets$scores <- data.frame(batch = factor(batch), score = coldata[[columns[[2]]]], class = class,
+    row.names = rownames(coldata))
   doublets
 }
 
@@ -211,9 +225,22 @@ plot_doublets <- function(x, name = NULL, bins = 40L) {
   drawn <- ggplot2::ggplot(parts, ggplot2::aes(x = .data$score, fill = .data$set)) +
     ggplot2::geom_histogram(position = "identity", alpha = 0.6, breaks = seq(0, 1, length.out = bins + 1L)) +
     ggplot2::geom_vline(xintercept = 0.5, linetype = "dashed", colour = "grey40") +
-    ggplot2::scale_fill_manual(values = c("observed cells" = "#0072B2", "simulated doublets" = "#D55E00")) +
-    ggplot2::labs(x = "Probability of a doublet", y = "Cells", fill = NULL, title = "Solo") +
-    ggplot2::theme_minimal()
-  if (nlevels(droplevels(parts$batch)) > 1L) drawn <- drawn + ggplot2::facet_wrap("batch", scales = "free_y")
+    ggplot2::scale_fill_manual(values = c("observed cells" = BLUE, "simulated doublets" = VERMILION)) +
+    ggplot2::scale_x_continuous(breaks = c(0, 0.5, 1)) +
+    ggplot2::labs(x = "Probability of a doublet", y = "Number of cells", fill = NULL, title = "Solo") +
+    plot_theme()
+  if (nlevels(droplevels(parts$batch)) > 1L) {
+    drawn <- drawn + ggplot2::facet_wrap("batch", scales = "free_y",
+      labeller = ggplot2::as_labeller(doublet_rates(doublets$scores)))
+  }
   drawn
+}
+
+#' Batches with their share of doublets, in words, by batch.
+#' @noRd
+doublet_rates <- function(scores) {
+  known <- scores[!is.na(scores$score), , drop = FALSE]
+  rate <- tapply(known$class == "doublet", known$batch, mean)
+  words <- ifelse(is.na(rate), "", paste0(": ", vapply(rate, percent, ""), " called"))
+  rlang::set_names(paste0(names(rate), words), names(rate))
 }

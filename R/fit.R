@@ -31,6 +31,7 @@ strings <- function(x) as.character(unlist(x))
 #'   only one.
 #' @return A `latome_model`: a plain R list, safe to [saveRDS()] and to read in
 #'   another session.
+#' @seealso [carry_models()] after `merge()` of Seurat objects, which drops their models
 #' @export
 #' @examplesIf latome_available() && requireNamespace("SeuratObject", quietly = TRUE)
 #' seu <- run_scvi(SeuratObject::pbmc_small,
@@ -48,7 +49,8 @@ find_model <- function(x, name, call) {
   models <- get_models(x, call)
   if (!length(models)) {
     abort_latome("There is no model of latome in this object.",
-      "Train one with run_scvi(), or give a model as `model`.",
+      c("Train one with run_scvi(), or give a model as `model`.",
+        "If it was merged or converted from objects that carry one, carry_models() puts theirs back."),
       kind = "QueryError", field = "name", call = call)
   }
   if (is.null(name) && length(models) > 1L) {
@@ -112,7 +114,7 @@ NULL
 #' @method print latome_model
 #' @export
 print.latome_model <- function(x, ...) {
-  verbs <- c(own_verbs(x$kind), if (has_latent(x$kind)) c("normalized_expression", "differential_expression",
+  verbs <- c(own_verbs(x), if (has_latent(x)) c("normalized_expression", "differential_expression",
     "latent_representation"), "plot", "summary")
   cat(c(model_lines(x), paste0("Ask it: ", paste0(verbs, "()", collapse = ", "), ".")), sep = "\n")
   invisible(x)
@@ -125,13 +127,13 @@ model_lines <- function(x) {
     paste(c(
       paste("<latome_model>", x$title), paste(count_of(facts$n_cells, "cell"), "x", count_of(length(x$genes), "gene")),
       count_of(max(1, length(x$levels$batch)), "batch", "batches"),
-      if (length(own_verbs(x$kind)) && length(x$levels$labels)) count_of(length(x$levels$labels), "label"),
+      if (length(own_verbs(x)) && length(x$levels$labels)) count_of(length(x$levels$labels), "label"),
       if (is_number(x$settings$n_latent)) count_of(x$settings$n_latent, "latent dimension")
     ), collapse = " | "),
     if (length(columns)) paste0("Columns: ", paste(names(columns), columns, sep = " = ", collapse = ", ")),
     if (isTRUE(facts$mapped)) "Mapped onto a reference, whose weights it holds as they were",
     training_line(x), loss_line(x), accuracy_line(x),
-    if (has_latent(x$kind) && is_number(facts$kl_weight) && facts$kl_weight < 1) {
+    if (has_latent(x) && is_number(facts$kl_weight) && facts$kl_weight < 1) {
       paste0("The weight of the KL divergence had risen to ", format(facts$kl_weight, digits = 2),
         " (n_epochs_kl_warmup of training_options())")
     },
@@ -140,19 +142,12 @@ model_lines <- function(x) {
   )
 }
 
-#' What only some kinds are asked.
-#' @noRd
-own_verbs <- function(kind) {
-  switch(kind, scanvi = , cellassign = c("label_probabilities", "plot_predictions"), ldvae = "feature_loadings",
-    autozi = "zero_inflation")
-}
-
 loss_line <- function(x) {
   found <- unlist(Filter(is_number, list(train = x$summary$elbo_train, validation = x$summary$elbo_validation)))
   if (!length(found)) {
     return(NULL)
   }
-  what <- if (has_latent(x$kind)) "negative ELBO, nats a cell" else "nats a cell"
+  what <- if (has_latent(x)) "negative ELBO, nats a cell" else "nats a cell"
   paste0("Loss (", what, "): ", paste(names(found), vapply(found, loss_text, ""), collapse = ", "))
 }
 
@@ -192,7 +187,7 @@ training_line <- function(x) {
     if (is_number(facts$seconds)) paste0(" in ", duration(facts$seconds)),
     if (is_string(facts$device)) paste0(" on ", facts$device),
     if (identical(facts$parent, "scvi")) ", from a trained scVI",
-    "; seed ", x$seed, "; latome ", x$version
+    "; ", if (is_string(facts$source)) facts$source else paste0("seed ", x$seed, "; latome ", x$version)
   )
 }
 

@@ -72,7 +72,7 @@ ask_labels <- function(asked, batch_size, call) {
 #' Only some models give labels.
 #' @noRd
 check_labels_known <- function(fit, call) {
-  if (!fit$kind %in% c("scanvi", "cellassign")) {
+  if (!tells_labels(fit)) {
     abort_latome(paste0(fit$title, " gives no labels."), "Train a model that does: run_scanvi() or run_cellassign().",
       kind = "QueryError", field = "model", call = call)
   }
@@ -175,14 +175,19 @@ confusion <- function(given, predicted) {
 }
 
 draw_confusion <- function(cells, title) {
-  cells$text <- ifelse(cells$n > 0, format(round(cells$share, 2), nsmall = 2), "")
+  cells$text <- ifelse(cells$share >= 0.005, sprintf("%.0f", 100 * cells$share), "")
+  n <- tapply(cells$n, cells$given, sum)
+  rows <- rlang::set_names(paste0(names(n), " (", vapply(n, count_of, ""), ")"), names(n))
+  many <- max(nlevels(cells$given), nlevels(cells$predicted)) > 12L        # no room for more
   ggplot2::ggplot(cells, ggplot2::aes(x = .data$predicted, y = .data$given, fill = .data$share)) +
-    ggplot2::geom_tile() +
-    ggplot2::geom_text(ggplot2::aes(label = .data$text, colour = .data$share > 0.5), size = 3, show.legend = FALSE) +
-    ggplot2::scale_fill_gradient(low = "white", high = "#0072B2", limits = c(0, 1)) +
+    ggplot2::geom_tile(colour = "grey92") +
+    ggplot2::geom_text(ggplot2::aes(label = .data$text, colour = .data$share > 0.5), size = if (many) 1.8 else 2.6,
+      show.legend = FALSE) +
+    ggplot2::scale_fill_gradient(low = "white", high = BLUE, limits = c(0, 1), labels = percent_labels) +
     ggplot2::scale_colour_manual(values = c("FALSE" = "black", "TRUE" = "white")) +
-    ggplot2::scale_y_discrete(limits = rev) +
-    ggplot2::labs(x = "Predicted label", y = "Given label", fill = "Share", title = title) +
-    ggplot2::theme_minimal() +
-    ggplot2::theme(panel.grid = ggplot2::element_blank(), axis.text.x = ggplot2::element_text(angle = 45, hjust = 1))
+    ggplot2::scale_x_discrete(expand = c(0, 0)) +
+    ggplot2::scale_y_discrete(limits = rev, labels = rows, expand = c(0, 0)) +
+    ggplot2::labs(x = "Predicted label", y = "Given label (cells)", fill = "Share of row", title = title) +
+    plot_theme(panel.grid = ggplot2::element_blank(), axis.text.x = ggplot2::element_text(angle = 45, hjust = 1)) +
+    ggplot2::theme(legend.position = "right", axis.text = ggplot2::element_text(size = if (many) 6.5 else 8))
 }

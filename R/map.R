@@ -17,7 +17,12 @@
 #' new category, is projected without training, and the message says so.
 #'
 #' Categories that the reference knows keep their weights. Labels are never added: a label that the reference does not
-#' know is an error, and a query without a column of labels is unlabeled.
+#' know is an error, and a query without a column of labels is unlabeled. Where the query has a column of the name
+#' that the reference's labels had, its labels are used in training, and a message says so: take the column out to see
+#' what would be predicted.
+#'
+#' The number of epochs matters where the query is small: what counts are the steps, of which 800 cells make seven
+#' in an epoch. With fewer than about a thousand cells take a smaller `batch_size` in [training_options()].
 #'
 #' Mapping goes on: the result is a model like any other, onto which a further query can be mapped; the cells of
 #' the first query then stay as they are as well.
@@ -82,7 +87,7 @@ map_query <- function(query, reference, model = NULL, batch = NULL, labels = NUL
 #' @noRd
 find_reference <- function(reference, model, call) {
   fit <- find_model(reference, model, call)
-  if (!has_latent(fit$kind)) {
+  if (!has_latent(fit)) {
     abort_latome(paste0(fit$title, " has no latent space onto which cells could be mapped."),
       "Ask it about the new cells: predict(model, query).", kind = "QueryError", field = "reference", call = call)
   }
@@ -100,7 +105,8 @@ ready_to_map <- function(query, fit, arguments, min_overlap, call) {
   }
   arguments$allow_noninteger <- arguments$allow_noninteger || takes_fractions(fit)
   arguments[c("assay", "layer")] <- place_of_counts(query, fit, arguments)
-  cells <- read_cells(query, arguments, call)
+  cells <- get_cells(query, arguments$assay, arguments$layer, arguments$coldata, call)
+  cells <- hold_cells(cells, arguments$allow_noninteger, arguments$verbose, call)
   rownames(cells$counts) <- spelled_as(rownames(cells$counts), fit$genes)
   share <- request("gene_overlap", as_python_strings(rownames(cells$counts)), as_python_strings(fit$genes), min_overlap,
     call = call)$share
@@ -108,9 +114,10 @@ ready_to_map <- function(query, fit, arguments, min_overlap, call) {
   say_genes(share, absent, fit$genes, arguments$verbose)
   check_empty_cells(cells, setdiff(fit$genes, absent), call)
   roles <- roles_to_map(fit, arguments$roles, cells$coldata)
+  say_labels(roles, arguments$verbose)
   columns <- code_columns(cells$coldata, roles, training = FALSE, call = call)
   source <- c(cells[c("assay", "layer")], arguments["allow_noninteger"], list(absent = absent))
-  list(data = to_anndata(genes_of(cells$counts, fit$genes), columns, call), cells = colnames(cells$counts),
+  list(data = hand_over(genes_of(cells$counts, fit$genes), columns, call), cells = colnames(cells$counts),
     roles = roles, source = source)
 }
 
@@ -122,14 +129,14 @@ store_to_map <- function(query, fit, arguments, call) {
   arguments$roles <- roles_to_map(fit, arguments$roles, store_coldata(opened$data, opened$store, call))
   ready <- store_to_train(query, c(arguments, list(genes = fit$genes, parent = fit)), call)
   say_genes(1, character(), fit$genes, arguments$verbose)
+  say_labels(arguments$roles, arguments$verbose)
   c(ready, list(roles = arguments$roles))
 }
 
-#' Names of genes, "_" or "-" as the reference has it: Seurat turns one into the other.
+#' Names of genes, "_", "|" or "-" as the reference has it: Seurat turns the first two into the third.
 #' @noRd
 spelled_as <- function(names, genes) {
-  plain <- function(x) gsub("_", "-", x, fixed = TRUE)
-  theirs <- genes[match(plain(names), plain(genes))]
+  theirs <- genes[match(as_seurat_names(names), as_seurat_names(genes))]
   changed <- !names %in% genes & !is.na(theirs) & !theirs %in% names
   replace(names, changed, theirs[changed])
 }
@@ -137,21 +144,16 @@ spelled_as <- function(names, genes) {
 #' The rows of a model's genes, in its order; zeros where there are none.
 #' @noRd
 genes_of <- function(counts, genes) {
-  pad_genes(take_genes(counts, intersect(rownames(counts), genes)), genes)
-}
-
-#' Counts of cells that were mapped: the genes that they lacked then are zeros again.
-#' @noRd
-with_absent <- function(counts, fit) {
-  rownames(counts) <- spelled_as(rownames(counts), fit$genes)
-  pad_genes(counts, union(rownames(counts), fit$source$absent))
+  counts <- rows_or_zeros(counts, match(genes, rownames(counts)))
+  rownames(counts) <- genes
+  counts
 }
 
 #' The columns of the query: as told, else those of the reference; labels only where they are there and of use.
 #' @noRd
 roles_to_map <- function(fit, roles, coldata) {
   known <- model_columns(fit, coldata)
-  uses_labels <- fit$kind == "scanvi" || identical(fit$settings$dispersion, "gene-label")
+  uses_labels <- tells_labels(fit) || identical(fit$settings$dispersion, "gene-label")
   if (!uses_labels || !is.null(known$labels) && all(is.na(coldata[[known$labels]]))) known["labels"] <- list(NULL)
   for (role in c("batch", "labels", "categorical", "continuous", "size_factor")) {
     roles[role] <- list(roles[[role]] %||% known[[role]])
@@ -166,6 +168,15 @@ say_genes <- function(share, absent, genes, verbose) {
     " of the reference are in the query",
     if (length(absent)) paste0("; ", count_of(length(absent)), " count as zero (", quoted(absent, 3L), ")"), "."
   ), verbose)
+}
+
+#' Labels of the query teach the model; whoever wants to test it by them must know.
+#' @noRd
+say_labels <- function(roles, verbose) {
+  if (!is.null(roles$labels)) {
+    inform_latome(c(paste0("Labels: those in column '", roles$labels, "' of the query are used in training."),
+      i = "To predict them instead, map without that column."), verbose)
+  }
 }
 
 say_mapping <- function(started, fit, verbose) {

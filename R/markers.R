@@ -10,15 +10,17 @@ assign_cells <- function(object, settings, arguments, call) {
   table <- markers_there(table, ready$genes, call)
   inform_latome(paste0("Markers: ", count_of(nrow(table), "gene"), " of ", count_of(ncol(table), "type"), "."),
     arguments$verbose)
-  started <- request("start_markers", ready$data, as_python_strings(rownames(table)), as_python_strings(colnames(table)),
-    as_numpy(as.double(t(table))), as_python_dict(settings), as_python_roles(arguments$roles),
-    as_python_dict(unclass(arguments$training)), arguments$seed, arguments$allow_noninteger, keep = "trainer",
-    call = call)
+  started <- request("start_markers", ready$data, as_python_strings(rownames(table)),
+    as_python_strings(colnames(table)), as_numpy(as.double(t(table))), as_python_dict(settings),
+    as_python_roles(arguments$roles), as_python_dict(unclass(arguments$training)), arguments$seed,
+    arguments$allow_noninteger, keep = "trainer", call = call)
   trained <- drive(started, "finish", arguments$verbose, call)
   fit <- new_model(trained, source = ready$source)
   results <- results_of(fit, NULL, ready, arguments$name, call)
   store(object, fit, results, "run_cellassign", c(arguments, settings), call)
 }
+
+MARKERS_LIKE <- "list(B = c(\"CD79A\", \"MS4A1\"), T = \"CD3D\")"
 
 #' Markers in any form as a logical matrix, genes x types, both named.
 #' @noRd
@@ -26,12 +28,13 @@ marker_table <- function(markers, call) {
   abort <- function(problem, hint) {
     abort_latome(problem, hint, kind = "FieldError", field = "markers", call = call)
   }
-  if (is.data.frame(markers) || inherits(markers, "DataFrame")) markers <- as.matrix(as.data.frame(markers, optional = TRUE))
+  is_table <- is.data.frame(markers) || inherits(markers, "DataFrame")
+  if (is_table) markers <- as.matrix(as.data.frame(markers, optional = TRUE))
   if (is.list(markers)) markers <- marker_lists(markers, abort)
   if (inherits(markers, "Matrix")) markers <- as.matrix(markers)
   if (!is.matrix(markers)) {
     abort(paste0("`markers` is ", article(class(markers)[[1]]), "."),
-      "Give a named list of gene names, such as list(B = c(\"CD79A\", \"MS4A1\"), T = \"CD3D\"), or a matrix of 0 and 1.")
+      paste0("Give a named list of gene names, such as ", MARKERS_LIKE, ", or a matrix of 0 and 1."))
   }
   check_marker_matrix(markers, abort)
   storage.mode(markers) <- "logical"
@@ -44,7 +47,7 @@ marker_table <- function(markers, call) {
 marker_lists <- function(markers, abort) {
   types <- names(markers)
   if (is.null(types) || any(!nzchar(types)) || anyNA(types)) {
-    abort("The list `markers` must have a name for each type.", "Such as list(B = c(\"CD79A\", \"MS4A1\"), T = \"CD3D\").")
+    abort("The list `markers` must have a name for each type.", paste0("Such as ", MARKERS_LIKE, "."))
   }
   for (type in types[!vapply(markers, function(genes) is.character(genes) || is.null(genes), NA)]) {
     abort(paste0("The markers of '", type, "' are ", article(class(markers[[type]])[[1]]), ", not gene names."),
@@ -67,8 +70,8 @@ check_marker_matrix <- function(markers, abort) {
   for (side in 1:2) {
     names <- dimnames(markers)[[side]]
     if (anyDuplicated(names)) {
-      abort(paste0("The ", c("gene", "type")[[side]], " '", names[anyDuplicated(names)], "' is in the markers more than once."),
-        "Name each once.")
+      abort(paste0("The ", c("gene", "type")[[side]], " '", names[anyDuplicated(names)],
+        "' is in the markers more than once."), "Name each once.")
     }
   }
 }
@@ -88,7 +91,7 @@ check_marker_types <- function(markers, abort) {
 #' The markers that are genes of the data; a type may not lose all of its own.
 #' @noRd
 markers_there <- function(table, genes, call) {
-  renamed <- gsub("_", "-", rownames(table), fixed = TRUE)             # as Seurat renames them
+  renamed <- as_seurat_names(rownames(table))
   rownames(table) <- ifelse(rownames(table) %in% genes | !renamed %in% genes, rownames(table), renamed)
   absent <- setdiff(rownames(table), genes)
   if (!length(absent)) {

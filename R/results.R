@@ -28,9 +28,33 @@ result_names <- function(kind, name) {
   )
 }
 
-#' Has a kind a latent?
+#' What the engine says of a model, or of a kind of models before there is one. A model that was saved before the engine
+#' said it is as its kind is.
 #' @noRd
-has_latent <- function(kind) !kind %in% c("solo", "cellassign")
+trait <- function(of, what) {
+  if (is_string(of)) KINDS[[of]][[what]] else of$summary[[what]] %||% KINDS[[of$kind]][[what]]
+}
+
+#' Has a model, or a kind, a latent?
+#' @noRd
+has_latent <- function(of) !isFALSE(trait(of, "latent"))
+
+#' What only some models are asked: names of verbs.
+#' @noRd
+own_verbs <- function(of) {
+  verbs <- strings(trait(of, "questions"))
+  c(verbs, if ("label_probabilities" %in% verbs) "plot_predictions")
+}
+
+#' Does a model tell labels?
+#' @noRd
+tells_labels <- function(of) "label_probabilities" %in% own_verbs(of)
+
+#' Does a model count the size of a cell over all genes of the data?
+#' @noRd
+needs_all_genes <- function(fit) {
+  fit$summary$needs_all_genes %||% (fit$kind == "cellassign" && is.null(fit$summary$columns$size_factor))
+}
 
 #' Results may replace results of the same name, never what somebody else put there.
 #' @noRd

@@ -606,7 +606,9 @@ run_autozi <- function(object, batch = NULL, labels = NULL, assay = NULL, layer 
 #' @param model_training options of training of the scVI that is trained first.
 #' @param seed a whole number; the same seed on the same machine and number of threads gives the same
 #' model. R's own random numbers are neither used nor changed.
-#' @param keep_model whether the classifiers are kept: `"none"` for not, else with the results.
+#' @param keep_model where the classifiers are kept: `"object"`, with the results; `"file"` (a folder for each in
+#' `getOption("latome.models")`, by default below `tools::R_user_dir("latome", "data")`); `"none"`; or `"auto"`: in a file
+#' where one has more than 50 MB of weights.
 #' @param allow_noninteger accept counts that are not whole numbers, such as those corrected for
 #' ambient RNA.
 #' @param coldata for a matrix: a data.frame of the columns named above, rows named by cell.
@@ -909,3 +911,14 @@ training_options <- function(max_epochs = NULL, max_steps = NULL, batch_size = 1
   options <- choose_preset(preset, options, presets, names(match.call()))
   structure(options, class = "latome_training", given = given_options(preset, presets, match.call()))
 }
+
+#' What the engine says of each kind of model: has it a latent, and what is it alone asked?
+#' @noRd
+KINDS <- list(
+  scvi = list(latent = TRUE, questions = character()),
+  ldvae = list(latent = TRUE, questions = c("feature_loadings")),
+  scanvi = list(latent = TRUE, questions = c("label_probabilities")),
+  autozi = list(latent = TRUE, questions = c("zero_inflation")),
+  solo = list(latent = FALSE, questions = character()),
+  cellassign = list(latent = FALSE, questions = c("label_probabilities"))
+)

@@ -217,11 +217,26 @@ def options_function(options, presets):
     return help_page + assemble("training_options", formals, body)
 
 
+def r_strings(names):
+    """Strings as R code."""
+    return f"c({', '.join(map(r_value, names))})" if names else "character()"
+
+
+def kinds_table(kinds):
+    """KINDS, what the engine says of each kind of model."""
+    def row(kind):
+        told = describe_model(kind)
+        return f"  {kind} = list(latent = {r_value(told['latent'])}, questions = {r_strings(told['questions'])})"
+
+    words = comment("What the engine says of each kind of model: has it a latent, and what is it alone asked?\n@noRd")
+    return words + "KINDS <- list(\n" + ",\n".join(map(row, kinds)) + "\n)\n"
+
+
 def face():
     there = [kind for kind in FACES if kind in models() and (ROOT / "inst" / "prose" / f"{kind}.md").exists()]
     training = describe_model("scvi")
     return "\n".join([HEADER, *map(run_function, there),
-                      options_function(training["options"], training["option_presets"])])
+                      options_function(training["options"], training["option_presets"]), kinds_table(there)])
 
 
 def main():

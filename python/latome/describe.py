@@ -16,19 +16,25 @@ def models():
 
 
 def describe_model(kind):
-    """Title, paper, settings, presets and training options of a model, JSON-able."""
+    """Title, paper, traits, settings, presets and training options of a model, JSON-able."""
     module = find(kind)
-    return {"kind": kind, "title": module.title, "paper": module.paper,
+    return {"kind": kind, "title": module.title, "paper": module.paper, **traits(module),
             "settings": describe_settings(module.Settings), "presets": dict(module.Settings.presets),
             "options": describe_settings(TrainingOptions), "recipe": dict(module.recipe),
             "option_presets": {name: dict(preset) for name, preset in PRESETS.items()}}
+
+
+def traits(module):
+    """What sets models of this kind apart: have they a latent, and what are they alone asked."""
+    return {"latent": bool(module.encoders), "questions": list(module.questions)}
 
 
 def describe_fit(fit, latent=None):
     """A flat dict of what a fit is and how it was trained; `latent` (n, k) adds the spread of each dimension."""
     registry, training = fit.registry, fit.training
     return {
-        "kind": fit.kind, "title": find(fit.kind).title, "version": __version__,
+        "kind": fit.kind, "title": find(fit.kind).title, "version": __version__, **traits(fit.module),
+        "needs_all_genes": registry.size_scale is not None,            # for the sizes of its cells
         "n_cells": registry.n_cells,
         "n_genes": registry.n_genes, "genes": list(registry.genes),
         "batch_levels": registry.batch_categories, "label_levels": list(registry.categories.get("labels", [])),
@@ -37,6 +43,7 @@ def describe_fit(fit, latent=None):
         "device": training.get("device"), "threads": training.get("threads"), "n_parameters": fit.n_parameters,
         "elbo_train": fit.history.last("elbo_train"), "elbo_validation": fit.history.last("elbo_validation"),
         "kl_weight": fit.history.last("kl_weight"), "parent": training.get("parent"),
+        "source": training.get("source"),              # of a model that was trained elsewhere
         "mapped": bool(fit.held),                      # onto a reference
         "z_sd": None if latent is None else [float(sd) for sd in np.std(latent, axis=0)],
     }

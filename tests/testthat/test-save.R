@@ -35,4 +35,5 @@ test_that("a model of scvi-tools is read", {
   fit <- read_scvi_tools(dirname(found[[1]]))
   expect_s3_class(fit, "latome_model")
   expect_equal(fit$kind, "scvi")
+  expect_output(print(fit), "Trained: .*; scvi-tools 1[.]")
 })

@@ -51,6 +51,7 @@ class AutoZI(ExpressionModule):
     paper = "Clivio et al., bioRxiv (2019), doi:10.1101/794875"
     Settings = AutoziSettings
     reduction = "n_obs"
+    questions = ("zero_inflation",)
 
     def __init__(self, settings, registry, parents=None):
         super().__init__(settings, registry, parents)

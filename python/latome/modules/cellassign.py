@@ -51,6 +51,7 @@ class CellAssign(Module):
     paper = "Zhang et al., Nature Methods 16 (2019), doi:10.1038/s41592-019-0529-1"
     Settings = CellassignSettings
     reduction = "n_obs"
+    questions = ("label_probabilities",)
     recipe = {"max_epochs": 400, "lr": 1e-2, "batch_size": 1024, "weight_decay": 1e-10, "early_stopping": True,
               "early_stopping_patience": 15}
 

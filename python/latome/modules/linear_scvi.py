@@ -39,6 +39,7 @@ class LDVAE(ExpressionModule):
     title = "LDVAE"
     paper = "Svensson et al., Bioinformatics 36 (2020), doi:10.1093/bioinformatics/btaa169"
     Settings = LdvaeSettings
+    questions = ("feature_loadings",)
 
     def make_decoder(self, n_genes, inputs):
         return LinearDecoder(self.settings.n_latent, n_genes, inputs, gate=self.settings.gene_likelihood == "zinb")

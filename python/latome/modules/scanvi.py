@@ -57,6 +57,7 @@ class SCANVI(ExpressionModule):
     paper = "Xu et al., Molecular Systems Biology 17 (2021), doi:10.15252/msb.20209620"
     Settings = ScanviSettings
     fields = ("labels",)
+    questions = ("label_probabilities",)
 
     def __init__(self, settings, registry, parents=None):
         n_labels, k = registry.n_labels, settings.n_latent

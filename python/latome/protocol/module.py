@@ -48,6 +48,7 @@ class Module(torch.nn.Module, ABC):
     latent_family : distribution of z.
     encoders : names of the networks that `inference` uses; training of the decoder alone leaves them as they are.
     gradient_clip : bound of the gradient's norm in training, where the options name none; None for no bound.
+    questions : what this kind alone is asked: "label_probabilities", "feature_loadings", "zero_inflation".
     """
 
     title = ""
@@ -62,6 +63,7 @@ class Module(torch.nn.Module, ABC):
     latent_family = DiagonalNormal
     encoders = ()
     gradient_clip = None
+    questions = ()
 
     @abstractmethod
     def inference(self, cells):

@@ -12,6 +12,8 @@ from examples import probe
 from latome.analysis.expression import normalized_expression
 from latome.analysis.latent import latent, latent_moments
 from latome.analysis.likelihood import elbo, elbo_terms
+from latome.analysis.loadings import loadings
+from latome.analysis.zero_inflation import zero_inflation
 from latome.backend import torch
 from latome.data.registry import open_data
 from latome.describe import describe_fit, describe_model
@@ -243,3 +245,29 @@ def test_the_description_is_complete(made):
     told = describe_model(made.kind)
     assert told["title"] and "doi" in told["paper"]
     assert [entry["name"] for entry in told["settings"]] == [f.name for f in dataclasses.fields(made.settings)]
+
+
+def test_what_the_description_says_of_a_model_is_true(case, made, data):
+    told = describe_fit(made)
+    cells = probe(data, 3)
+    made.module.eval()
+    assert told["latent"] == bool(made.module.inference(cells)) == case.latent == describe_model(made.kind)["latent"]
+    asked = {"label_probabilities": lambda: made.module.label_probabilities(cells).shape == (3, data.registry.n_labels),
+             "feature_loadings": lambda: loadings(made.module).shape == (data.n_genes, made.settings.n_latent),
+             "zero_inflation": lambda: len(zero_inflation(made.module, made.registry)) >= data.n_genes}
+    for question, answer in asked.items():
+        if question in told["questions"]:
+            assert answer(), question
+        elif made.kind != "solo":                      # it tells doublets from features of its own, which no one asks
+            with pytest.raises(QueryError):
+                answer()
+    assert set(told["questions"]) <= set(asked)
+
+
+def test_models_that_need_all_genes_say_so(case, made):
+    if made.kind == "solo":
+        pytest.skip("its data are not counts of genes")
+    adata = make_adata(seed=3)
+    few = adata[:, made.registry.genes].copy()
+    sizes = [open_data(cells, registry=made.registry).size_factor for cells in (adata, few)]
+    assert describe_fit(made)["needs_all_genes"] == (not np.array_equal(*sizes))
