@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from latome.analysis.attributions import label_attributions, ranked_genes
 from latome.analysis.labels import label_probabilities
+from latome.analysis.results import refuse_large
 from latome.compose.scanvi import from_scvi, open_labelled
 from latome.data.registry import Columns
 from latome.errors import FieldError, QueryError, SettingError
@@ -139,17 +141,35 @@ class SCANVI(CountModel):
                 ig_interpretability=False, ig_args=None, dataloader=None):
         """The likeliest label of each cell, (n,) text; with `soft` a DataFrame (cells x labels) of probabilities.
 
-        They are those at the posterior mean of the latent, or at a draw from it. Raises QueryError for
-        ig_interpretability: attributions by integrated gradients are not there.
+        They are those at the posterior mean of the latent, or at a draw from it. With `ig_interpretability` a pair:
+        these, and an array (cells, genes) of how much each gene adds to the probability of the cell's likeliest label,
+        by integrated gradients (`latome.analysis.attributions`); `ig_args` may hold n_steps.
         """
         refuse_loader(dataloader)
-        if ig_interpretability:
-            raise QueryError("ig_interpretability", problem="Integrated gradients are not supported.",
-                             hint="Compare groups of predicted cells: differential_expression(groupby=...).")
         found = self._ask(label_probabilities, adata, indices, batch_size,
                           draw="mean" if use_posterior_mean else "sample")
         labels = np.array(self._fit.registry.categories["labels"])
-        if not soft:
-            return labels[found.argmax(1)]
-        asked = self._data if adata is None or adata is self.adata else None
-        return pd.DataFrame(found, index=self._cell_names(adata, asked, indices), columns=labels)
+        called = labels[found.argmax(1)]
+        if soft:
+            asked = self._data if adata is None or adata is self.adata else None
+            called = pd.DataFrame(found, index=self._cell_names(adata, asked, indices), columns=labels)
+        if not ig_interpretability:
+            return called
+        options = as_dict(ig_args, "ig_args")
+        if set(options) - {"n_steps"}:
+            raise SettingError("ig_args", problem=f"`ig_args` cannot hold {sorted(set(options) - {'n_steps'})}.",
+                               hint="It may hold n_steps, the number of points along the path.")
+        n_genes = self._fit.registry.n_genes
+        refuse_large("The attributions", "Ask for fewer cells (indices).", cells=len(found), genes=n_genes)
+        attributions, _ = self._ask(label_attributions, adata, indices, batch_size, **options)
+        return called, attributions.toarray()
+
+    def get_ranked_features(self, adata=None, attrs=None):
+        """Genes by their mean attribution, largest first, from what `predict(ig_interpretability=True)` gave.
+
+        A DataFrame: gene, gene_idx, attribution_mean, attribution_std, and cells, the number with an attribution.
+        """
+        if attrs is None:
+            raise QueryError("attrs", problem="There are no attributions to rank.",
+                             hint="Take them from predict(ig_interpretability=True).")
+        return pd.DataFrame(ranked_genes(attrs, self._genes(None)))

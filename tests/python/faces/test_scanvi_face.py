@@ -54,6 +54,21 @@ def test_the_script_of_the_papers(adata, tmp_path):
     assert model.differential_expression(groupby="cell_type", mode="change").shape[0] == 60
 
 
+def test_what_each_gene_adds_to_a_label(adata):
+    model = made(adata)
+    model.train(**QUICK)
+    calls, attributions = model.predict(ig_interpretability=True, ig_args={"n_steps": 20}, indices=[4, 0, 7])
+    assert (calls == model.predict()[[4, 0, 7]]).all() and attributions.shape == (3, 30)
+    ranked = model.get_ranked_features(attrs=attributions)
+    assert ranked.columns.tolist() == ["gene", "gene_idx", "attribution_mean", "attribution_std", "cells"]
+    np.testing.assert_allclose(ranked["attribution_mean"], np.sort(attributions.mean(0))[::-1], rtol=1e-5, atol=1e-9)
+    np.testing.assert_array_equal(ranked["gene"], adata.var_names[ranked["gene_idx"]])
+    with pytest.raises(SettingError, match=r"cannot hold \['steps'\]"):
+        model.predict(ig_interpretability=True, ig_args={"steps": 20})
+    with pytest.raises(QueryError, match="no attributions to rank"):
+        model.get_ranked_features()
+
+
 def test_predictions_of_rows_of_other_data_and_of_draws(adata):
     model = made(adata)
     model.train(**QUICK)
@@ -63,8 +78,6 @@ def test_predictions_of_rows_of_other_data_and_of_draws(adata):
     assert model.predict(other).shape == (20,)
     drawn = model.predict(soft=True, use_posterior_mean=False)
     assert np.abs(drawn - whole).to_numpy().max() > 1e-3
-    with pytest.raises(QueryError, match="Integrated gradients"):
-        model.predict(ig_interpretability=True)
     with pytest.raises(QueryError, match="dataloader"):
         model.predict(dataloader=[])
     other.obs["label"] = "type_7"
