@@ -51,7 +51,7 @@ ask_in_steps <- function(asked, verb, how, seed, title, call) {
 #' at the end.
 #' @noRd
 query_bar <- function(title, total) {
-  if (!cli::is_dynamic_tty()) {
+  if (!can_redraw() || (isNamespaceLoaded("progressr") && shown_by_progressr())) {
     return(function(done) invisible())
   }
   bar <- cli::cli_progress_bar(title, total = total, .envir = environment(), .auto_close = FALSE)

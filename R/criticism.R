@@ -63,13 +63,22 @@ plot_replicated <- function(check) {
   what <- c(words[attr(check, "metric") %||% ""], "statistic")
   what <- what[!is.na(what)][[1]]
   check <- check[is.finite(check$observed) & is.finite(check$predicted), ]
+  spread <- identical(attr(check, "metric"), "cv")             # over orders of magnitude
+  if (spread) check <- check[check$observed > 0 & check$predicted > 0, ]
+  axis <- function(make) make(labels = if (identical(attr(check, "metric"), "zero_fraction")) percent_labels else
+    ggplot2::waiver())
+  ends <- range(check$observed, check$predicted)
+  rank <- stats::cor(check$observed, check$predicted, method = "spearman")
   ggplot2::ggplot(check, ggplot2::aes(x = .data$observed, y = .data$predicted)) +
-    ggplot2::geom_abline(colour = "grey60", linetype = "dashed") +
-    ggplot2::geom_point(size = 0.8, alpha = 0.6, colour = "#0072B2") +
+    ggplot2::geom_point(size = 0.7, alpha = if (nrow(check) > 1000L) 0.3 else 0.6, colour = BLUE) +
+    ggplot2::geom_abline(colour = "grey40", linetype = "dashed") +
+    (if (spread) ggplot2::scale_x_log10() else axis(ggplot2::scale_x_continuous)) +
+    (if (spread) ggplot2::scale_y_log10() else axis(ggplot2::scale_y_continuous)) +
+    ggplot2::coord_cartesian(xlim = ends, ylim = ends) +
     ggplot2::labs(x = paste("Observed", what), y = paste("Predicted", what),
-      subtitle = paste0("one point a ", names(check)[[1]], "; correlation ",
-        format(round(stats::cor(check$observed, check$predicted), 3), nsmall = 3))) +
-    ggplot2::theme_minimal()
+      subtitle = paste0("One point per ", names(check)[[1]], "; rank correlation ",
+        format(round(rank, 3), nsmall = 3))) +
+    plot_theme()
 }
 
 plot_calibration <- function(check) {
@@ -78,11 +87,13 @@ plot_calibration <- function(check) {
     low = vapply(by_level, stats::quantile, 0, 0.1), high = vapply(by_level, stats::quantile, 0, 0.9))
   ggplot2::ggplot(shown, ggplot2::aes(x = .data$level, y = .data$coverage)) +
     ggplot2::geom_abline(colour = "grey60", linetype = "dashed") +
-    ggplot2::geom_linerange(ggplot2::aes(ymin = .data$low, ymax = .data$high), colour = "#0072B2", alpha = 0.5) +
-    ggplot2::geom_line(colour = "#0072B2") +
-    ggplot2::geom_point(colour = "#0072B2") +
-    ggplot2::coord_equal(xlim = c(min(shown$level, 0.5), 1), ylim = c(min(shown$low, 0.5), 1)) +
-    ggplot2::labs(x = "Level of the interval", y = "Share of counts inside",
-      subtitle = paste0("mean, and 80% of the ", names(check)[[1]], "s")) +
-    ggplot2::theme_minimal()
+    ggplot2::geom_linerange(ggplot2::aes(ymin = .data$low, ymax = .data$high), colour = BLUE, alpha = 0.5) +
+    ggplot2::geom_line(colour = BLUE) +
+    ggplot2::geom_point(colour = BLUE) +
+    ggplot2::scale_x_continuous(labels = percent_labels, breaks = shown$level) +
+    ggplot2::scale_y_continuous(labels = percent_labels) +
+    ggplot2::coord_cartesian(xlim = c(min(shown$level, 0.5), 1), ylim = c(min(shown$low, 0.5), 1)) +
+    ggplot2::labs(x = "Level of the predictive interval", y = "Counts inside",
+      subtitle = paste0("Mean over ", names(check)[[1]], "s; bars: 80% of them")) +
+    plot_theme()
 }

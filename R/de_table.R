@@ -73,7 +73,7 @@ add_differential_expression <- function(x, ..., name = "de", verbose = TRUE) {
   arguments <- check_passed_on(list(...), known, call)
   kept <- get_kept(x, call)
   if (!inherits(x, c("Seurat", "SingleCellExperiment"))) no_place(x, call)
-  kept$de[[name]] <- do.call(differential_expression, c(list(x = x), arguments))
+  kept$de[[name]] <- call_on(x, "differential_expression", arguments)
   assay <- the_model(x, arguments$model, call)$source$assay
   x <- put_command(put_kept(x, kept), "add_differential_expression", c(arguments, list(name = name)), assay)
   inform_latome(paste0("Sets: table \"", name, "\" (see get_de())."), verbose)
@@ -133,18 +133,20 @@ plot_volcano <- function(de, name = NULL, label = 10L, delta = NULL, fdr = NULL)
   rlang::check_installed("ggplot2", "to plot")
   table$change <- factor(ifelse(table$fdr > fdr, "no", ifelse(table$lfc > 0, "up", "down")), c("up", "down", "no"))
   named <- volcano_labels(table, label, call)
+  table <- table[order(table$change, decreasing = TRUE), ]                # what changes on top of what does not
   ggplot2::ggplot(table, ggplot2::aes(x = .data$lfc, y = .data$height, colour = .data$change)) +
     (if (length(delta)) ggplot2::geom_vline(xintercept = c(-delta, delta), linetype = "dashed", colour = "grey60")) +
     ggplot2::geom_point(size = 0.8, alpha = 0.7) +
-    ggplot2::geom_text(ggplot2::aes(label = .data$gene), named, size = 3, vjust = -0.6, check_overlap = TRUE,
-      show.legend = FALSE) +
+    name_points(named, ggplot2::aes(label = .data$gene)) +
     (if (length(unique(table$comparison)) > 1L) ggplot2::facet_wrap(ggplot2::vars(.data$comparison))) +
-    ggplot2::scale_colour_manual(values = c(up = "#D55E00", down = "#0072B2", no = "grey70"), drop = FALSE,
-      labels = c(up = "higher", down = "lower", no = paste0("fdr above ", fdr))) +
-    ggplot2::scale_y_continuous(expand = ggplot2::expansion(c(0.02, 0.1))) +
-    ggplot2::labs(x = "log2 fold change", y = "-log10 probability of no change", colour = NULL,
+    ggplot2::scale_colour_manual(values = c(up = VERMILION, down = BLUE, no = "grey75"), drop = FALSE,
+      labels = c(up = "higher", down = "lower", no = paste0("FDR above ", fdr))) +
+    ggplot2::guides(colour = ggplot2::guide_legend(override.aes = list(size = 1.8, alpha = 1))) +
+    ggplot2::scale_x_continuous(expand = ggplot2::expansion(0.08)) +      # room for names at the edges
+    ggplot2::scale_y_continuous(expand = ggplot2::expansion(c(0.02, 0.12))) +
+    ggplot2::labs(x = "log2 fold change", y = "-log10 P(no change)", colour = NULL,
       title = if (length(unique(table$comparison)) == 1L) table$comparison[[1]]) +
-    ggplot2::theme_minimal()
+    plot_theme()
 }
 
 #' Any of the three formats as gene, lfc, height, fdr, comparison.

@@ -48,7 +48,8 @@ latent_representation <- function(x, model = NULL, give_mean = TRUE, ..., cells 
 #' @return `latent_dimensions()` returns a data.frame with a row for each
 #'   dimension, the most used first: `dimension`, `kl` (mean over cells of the KL
 #'   divergence, in nats) and `sd` (standard deviation over cells of the posterior
-#'   mean). `plot_latent_dimensions()` returns a ggplot object of it.
+#'   mean). `plot_latent_dimensions()` returns a ggplot object of it, in which a cross marks the dimensions that are
+#'   unused: those whose `sd` is below 0.1.
 #' @export
 #' @examplesIf latome_available() && requireNamespace("ggplot2", quietly = TRUE)
 #' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
@@ -61,9 +62,14 @@ latent_dimensions <- function(x, model = NULL, ..., cells = NULL, assay = NULL, 
   call <- rlang::current_env()
   asked <- open_query(x, model, cells, counts_in(assay, layer, coldata, allow_noninteger), call)
   found <- ask(asked, "latent_moments", list(), 0L, call)
-  k <- ncol(found$mean)
-  kl <- colMeans(found$mean^2 + found$variance - 1 - log(found$variance)) / 2        # from Normal(0, 1)
-  used <- data.frame(dimension = seq_len(k), kl = kl, sd = apply(found$mean, 2, stats::sd))
+  dimension_table(found$mean, found$variance)
+}
+
+#' KL divergence from Normal(0, 1) and spread of each latent dimension, from moments of cells x k.
+#' @noRd
+dimension_table <- function(mean, variance) {
+  kl <- colMeans(mean^2 + variance - 1 - log(variance)) / 2
+  used <- data.frame(dimension = seq_len(ncol(mean)), kl = kl, sd = apply(mean, 2, stats::sd))
   used <- used[order(-used$kl), ]
   rownames(used) <- NULL
   used
@@ -74,10 +80,23 @@ latent_dimensions <- function(x, model = NULL, ..., cells = NULL, assay = NULL, 
 plot_latent_dimensions <- function(x, model = NULL, ...) {
   used <- latent_dimensions(x, model, ...)
   rlang::check_installed("ggplot2", "to plot")
+  draw_dimensions(used)
+}
+
+UNUSED_SD <- 0.1                               # of the posterior mean over cells: a KL divergence of about 0.005 nats
+
+#' @param used as latent_dimensions() returns it
+#' @noRd
+draw_dimensions <- function(used) {
   used$dimension <- factor(used$dimension, used$dimension)
-  ggplot2::ggplot(used, ggplot2::aes(x = .data$dimension, y = .data$kl)) +
-    ggplot2::geom_col(fill = "#0072B2", width = 0.7) +
-    ggplot2::labs(x = "Latent dimension", y = "KL divergence from the prior (nats a cell)") +
-    ggplot2::theme_minimal() +
-    ggplot2::theme(panel.grid.major.x = ggplot2::element_blank())
+  used$state <- factor(ifelse(used$sd < UNUSED_SD, "unused", "used"), c("used", "unused"))
+  some <- any(used$state == "unused")
+  ggplot2::ggplot(used, ggplot2::aes(x = .data$dimension, y = .data$kl, fill = .data$state)) +
+    ggplot2::geom_col(width = 0.7, show.legend = some) +
+    (if (some) ggplot2::geom_point(data = used[used$state == "unused", ], shape = 4, colour = GREY,
+      show.legend = FALSE)) +
+    ggplot2::scale_fill_manual(values = c(used = BLUE, unused = GREY), drop = TRUE) +
+    ggplot2::scale_y_continuous(expand = ggplot2::expansion(c(0.01, 0.05))) +
+    ggplot2::labs(x = "Latent dimension", y = "KL divergence (nats per cell)", fill = NULL) +
+    plot_theme(panel.grid.major.x = ggplot2::element_blank())
 }

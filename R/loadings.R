@@ -69,12 +69,12 @@ plot_loadings <- function(x, model = NULL, factors = NULL, n = 10) {
     ggplot2::geom_col(width = 0.7, show.legend = FALSE) +
     ggplot2::geom_vline(xintercept = 0, linewidth = 0.3) +
     ggplot2::facet_wrap(ggplot2::vars(.data$factor), scales = "free_y", ncol = 3L) +
-    ggplot2::scale_x_continuous(n.breaks = 3L) +
+    ggplot2::scale_x_continuous(breaks = symmetric_breaks) +
     ggplot2::scale_y_discrete(labels = names) +
-    ggplot2::scale_fill_manual(values = c(`FALSE` = "#D55E00", `TRUE` = "#0072B2")) +
-    ggplot2::labs(x = "Loading", y = NULL, title = fit$title) +
-    ggplot2::theme_minimal() +
-    ggplot2::theme(panel.grid.major.y = ggplot2::element_blank(), axis.text.y = ggplot2::element_text(size = 8))
+    ggplot2::scale_fill_manual(values = c(`FALSE` = VERMILION, `TRUE` = BLUE)) +
+    ggplot2::labs(x = "Loading (log change per unit of the factor)", y = NULL, title = fit$title) +
+    plot_theme(panel.grid.major.y = ggplot2::element_blank(),
+      axis.text.y = ggplot2::element_text(size = if (nlevels(top$factor) > 3L) 6.5 else 8))
 }
 
 #' The n genes with the largest loadings of each factor: factor, gene, loading, and place, which orders the
@@ -90,6 +90,13 @@ top_loadings <- function(loadings, factors, n) {
   rownames(top) <- seq_len(nrow(top))
   top$place <- factor(rownames(top), rev(rownames(top)))                 # a gene may be on top of several factors
   top
+}
+
+#' 0 and a number on either side of it, for panels that are narrow.
+#' @noRd
+symmetric_breaks <- function(limits) {
+  step <- signif(0.7 * max(abs(limits)), 1)
+  Filter(function(at) at >= limits[[1]] && at <= limits[[2]], c(-step, 0, step))
 }
 
 #' Positions of factors: NULL for the first six, or whole numbers.

@@ -2,14 +2,56 @@
 
 #' A function that shows where training is: show(state), and show(NULL) at the end.
 #'
-#' One bar where the line can be rewritten, else a plain line every tenth of the epochs.
+#' One bar where the line can be rewritten, else a plain line every tenth of the epochs. Where the user has asked the
+#' package progressr to show progress, that is left to it.
 #' @noRd
 progress <- function(started, verbose) {
   if (!verbose) {
     return(function(state) invisible())
   }
   inform_latome(headline(started))
-  if (cli::is_dynamic_tty()) progress_bar(started) else progress_lines(started)
+  signal <- if (isNamespaceLoaded("progressr")) progress_signals(started)
+  if (isNamespaceLoaded("progressr") && shown_by_progressr()) {
+    return(signal)
+  }
+  draw <- if (can_redraw()) progress_bar(started) else progress_lines(started)
+  function(state) {
+    if (!is.null(signal)) signal(state)
+    draw(state)
+  }
+}
+
+#' Can a line be rewritten? In a document that is knitted it cannot, whatever the terminal behind it.
+#' @noRd
+can_redraw <- function() cli::is_dynamic_tty() && !isTRUE(getOption("knitr.in.progress"))
+
+#' Does progressr show what is signalled: inside its with_progress(), or by its global handler?
+#' @noRd
+shown_by_progressr <- function() {
+  if (!isTRUE(getOption("progressr.enable", TRUE))) {
+    return(FALSE)
+  }
+  within <- function(verb) any(vapply(sys.nframe():1, function(n) identical(sys.function(n), verb), NA))
+  if (within(progressr::with_progress)) {
+    return(TRUE)
+  }
+  !within(progressr::without_progress) && isTRUE(progressr::handlers(global = NA))
+}
+
+#' Progress as conditions of progressr, which whoever listens may show.
+#' @noRd
+progress_signals <- function(started) {
+  signal <- progressr::progressor(steps = started$n_steps, on_exit = FALSE, envir = environment())
+  last <- list2env(list(step = 0))
+  function(state) {
+    if (is.null(state)) {
+      return(invisible(signal(type = "finish")))
+    }
+    step <- min(state$step, started$n_steps)
+    signal(message = progress_text(state, started$loss), amount = step - last$step)
+    assign("step", step, envir = last)
+    invisible()
+  }
 }
 
 progress_bar <- function(started) {
