@@ -2,7 +2,7 @@
 # Both set up what they need first (tools/setup.sh), and skip what is already there.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test parity benchmark face clean distclean
+.PHONY: help setup demo test parity benchmark face vignettes clean distclean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ benchmark: setup ## every figure of speed, beside scvi-tools in turn: ARGS="--qu
 face: setup ## write R/run.R and man/ again from the settings of the models
 	@tools/with_env.sh .venv/bin/python tools/make_face.py
 	@tools/with_env.sh Rscript --no-init-file -e 'roxygen2::roxygenise(load_code = "source")'
+
+vignettes: setup ## knit vignettes/*.Rmd.orig on real data: all of them, or NAME=annotation
+	@tools/with_env.sh Rscript --no-init-file tools/knit_vignettes.R $(NAME)
 
 clean: ## remove results and build products
 	rm -rf results .build python/build python/latome.egg-info src/*.o src/*.so python/latome/kernels/_native.so

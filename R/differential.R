@@ -13,7 +13,7 @@
 #' as far as the model can tell; it says nothing of a population of donors. `fdr`
 #' is the expected share of false discoveries among the genes down to this one, and
 #' `is_de` marks the longest list in which it stays below `fdr`. From n pairs no
-#' probability of being wrong below 1/(n + 1) can be told, so none is given.
+#' probability of being wrong below 1/(n + 1) can be told, so none is given. More in [de_columns].
 #'
 #' @inheritParams normalized_expression
 #' @param group_by name of the column of the cell data that holds the groups.
@@ -64,8 +64,8 @@
 #'   comparisons those of `FindAllMarkers()`, with `cluster` and `gene`.
 #' * `"bioc"`: a `DataFrame` with `logFC`, `PostProb` and `FDR`, rows named by gene;
 #'   of several comparisons also `gene`, `group1` and `group2`.
-#' @seealso [add_differential_expression()] keeps the table in the object,
-#'   [plot_volcano()] draws it.
+#' @seealso [de_columns] explains each column; [add_differential_expression()] keeps the table in the
+#'   object, [plot_volcano()] draws it.
 #' @export
 #' @examplesIf latome_available()
 #' counts <- matrix(rpois(2000, 2), 40, 50, dimnames = list(paste0("g", 1:40), paste0("c", 1:50)))
