@@ -25,20 +25,27 @@
 #'   [plot_volcano()], [feature_correlation()].
 #' * What it says of the genes: [feature_loadings()], [plot_loadings()],
 #'   [zero_inflation()].
-#' * Which cells they are: [label_probabilities()], [plot_predictions()], [get_doublets()], [plot_doublets()].
+#' * Which cells they are: [label_probabilities()], [label_attributions()], [plot_predictions()], [get_doublets()], [plot_doublets()].
 #' * What the model predicts: [posterior_samples()], [likelihood_parameters()],
 #'   [latent_library_size()], [batch_representation()].
-#' * Whether to believe it: [plot_training()], [predictive_check()],
+#' * Whether to believe it: [model_report()], [plot_training()], [plot_latent_dimensions()], [predictive_check()],
 #'   [plot_predictive()], [elbo()], [reconstruction_error()],
 #'   [marginal_likelihood()].
 #' * Its life: [get_model()], [save_model()], [load_model()],
-#'   [read_scvi_tools()], [minify_counts()].
+#'   [read_scvi_tools()], [minify_counts()], [carry_models()].
+#'
+#' @section Pages:
+#' [latome_slots] says what goes where in an object, [de_columns] what the columns of differential expression mean, and
+#' [latome_data()] which data the vignettes use.
 #'
 #' @section Options:
 #' \describe{
 #'   \item{`latome.python`}{Path of the Python to use.}
 #'   \item{`latome.environment`}{Folder of the environment that
 #'     [install_latome()] makes and later sessions find again.}
+#'   \item{`latome.transport`}{`"auto"`, `"in-process"` or `"process"`: where the
+#'     engine works (see [latome_status()]); also by the environment variable
+#'     `LATOME_TRANSPORT`.}
 #'   \item{`latome.models`}{Folder for models kept in files
 #'     (`keep_model = "file"`).}
 #'   \item{`latome.largest_result`}{Bytes that a dense result may take; 8 GB.}
