@@ -56,6 +56,7 @@ run_check() {
     cd "$BUILD"
     unset PYTHONPATH # the engine that is tested is the one inside the package
     LATOME_TEST_REQUIRE_ENGINE=1 LATOME_FIXTURES="$ROOT/tests/python/fixtures" NOT_CRAN=true _R_CHECK_SYSTEM_CLOCK_=0 \
+      _R_CHECK_FORCE_SUGGESTS_=false \
       R CMD check --no-manual latome_*.tar.gz
   ) || failed=1
   if [ "$failed" = 1 ] && [ -e "$check/tests" ]; then find "$check/tests" -name '*.Rout.fail' -exec tail -n 60 {} +; fi
@@ -63,6 +64,21 @@ run_check() {
   if [ -e "$check/tests/testthat.Rout" ]; then
     sed -n '/Skipped tests/,/^\[ FAIL/p' "$check/tests/testthat.Rout" | sed -n 's/^• /testthat: /p' >>"$skipped"
   fi
+  return "$failed"
+}
+
+# The R tests once more, with the engine in a process of its own.
+run_process_transport() {
+  local tests="$BUILD/latome.Rcheck/tests/testthat" log="$BUILD/process.log" failed=0
+  (
+    cd "$tests"
+    unset PYTHONPATH
+    R_LIBS="$BUILD/latome.Rcheck:$RLIB" LATOME_TRANSPORT=process LATOME_TEST_REQUIRE_ENGINE=1 NOT_CRAN=true \
+      LATOME_FIXTURES="$ROOT/tests/python/fixtures" Rscript --no-init-file -e '
+      testthat::test_dir(".", package = "latome", load_package = "installed", stop_on_failure = TRUE,
+        reporter = testthat::CheckReporter$new())'
+  ) >"$log" 2>&1 || failed=1
+  if [ "$failed" = 1 ]; then tail -n 60 "$log" >&2; else grep '^\[ FAIL' "$log" | tail -n 1; fi
   return "$failed"
 }
 
@@ -87,6 +103,7 @@ step "pytest of the kernels, other instructions" run_other_kernels
 step "parity on the committed cases" "$VENV/bin/python" tools/parity.py tests/python/fixtures
 step "R CMD INSTALL without a compiler" run_without_compiler
 step "R CMD check" run_check
+step "R tests, the engine in a process of its own" run_process_transport
 step "Seurat 5 (Debian 13)" run_debian13
 
 say ""
