@@ -14,6 +14,8 @@
 #' is the expected share of false discoveries among the genes down to this one, and
 #' `is_de` marks the longest list in which it stays below `fdr`. From n pairs no
 #' probability of being wrong below 1/(n + 1) can be told, so none is given. More in [de_columns].
+#' Genes that hardly any cell shows are better left out of `features` in training: of them the model has an opinion that
+#' no count supports, and among such genes the share of false discoveries is larger than `fdr` says.
 #'
 #' @inheritParams normalized_expression
 #' @param group_by name of the column of the cell data that holds the groups.

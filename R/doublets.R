@@ -7,13 +7,15 @@ FEWEST_CELLS <- 10L                            # of a batch: pairs of fewer say 
 find_doublets <- function(object, settings, arguments, call) {
   ratio <- check_number(arguments$doublet_ratio, gt = 0, arg = "doublet_ratio", call = call)
   first <- check_training(arguments$model_training, "model_training", call)
+  check_expected(arguments$expected, call)
   ready <- if (is.null(arguments$model)) {
     stand_on_new(object, arguments, first, call)
   } else {
     stand_on_given(object, arguments, call)
   }
   found <- classify_batches(ready, settings, ratio, arguments, call)
-  store_doublets(object, found, ready, arguments, c(settings, list(doublet_ratio = ratio)), call)
+  made <- c(settings, list(doublet_ratio = ratio), list(expected = arguments$expected))
+  store_doublets(object, found, ready, arguments, made, call)
 }
 
 #' The cells, and an scVI trained on them.
@@ -24,6 +26,8 @@ stand_on_new <- function(object, arguments, training, call) {
     arguments$verbose)
   arguments["model"] <- list(NULL)
   ready <- ready_to_train(object, arguments, call)
+  batches <- cells_by_batch(c(ready, list(batch = arguments$roles$batch)), call)
+  expected_by_batch(arguments$expected, levels(batches), call)           # an error before any work
   arguments$training <- training
   trained <- train("scvi", ready$data, list(), arguments, call)
   if (identical(trained$summary$stopped, "interrupted")) rlang::interrupt()
@@ -45,6 +49,7 @@ stand_on_given <- function(object, arguments, call) {
 #' @noRd
 classify_batches <- function(ready, settings, ratio, arguments, call) {
   batches <- cells_by_batch(ready, call)
+  expected <- expected_by_batch(arguments$expected, levels(batches), call)
   scores <- data.frame(batch = batches, score = NA_real_, row.names = ready$cells)
   found <- list(simulated = NULL, models = list())
   work <- request("open_doublets", ready$data, ready$parent$document, model_weights(ready$parent, call), keep = "work",
@@ -63,10 +68,51 @@ classify_batches <- function(ready, settings, ratio, arguments, call) {
     found$models[[batch]] <- new_model(run, source = ready$source)
     if (identical(run$summary$stopped, "interrupted")) break
   }
-  scores$class <- factor(ifelse(scores$score > 0.5, "doublet", "singlet"), c("singlet", "doublet"))
+  cuts <- cuts_by_batch(scores, expected)
+  above <- scores$score > cuts[as.integer(scores$batch)]
+  scores$class <- factor(ifelse(above, "doublet", "singlet"), c("singlet", "doublet"))
   found$simulated$batch <- factor(found$simulated$batch, levels(batches))
   say_doublets(scores, arguments$verbose)
-  c(list(scores = scores, batch = ready$batch), found)
+  c(list(scores = scores, batch = ready$batch, cuts = cuts), found)
+}
+
+#' @noRd
+check_expected <- function(expected, call) {
+  fine <- is.numeric(expected) && length(expected) && all(is.finite(expected) & expected > 0 & expected < 1)
+  if (!is.null(expected) && !(fine && (length(expected) == 1L || !is.null(names(expected))))) {
+    abort_supplied("expected", "a share of doublets between 0 and 1, or one for each batch, named", expected, call)
+  }
+}
+
+#' The expected share of each batch, NULL where none was given.
+#' @noRd
+expected_by_batch <- function(expected, batches, call) {
+  if (is.null(expected)) {
+    return(NULL)
+  }
+  if (is.null(names(expected))) {
+    return(rlang::set_names(rep(expected, length(batches)), batches))
+  }
+  absent <- setdiff(batches, names(expected))
+  if (length(absent)) {
+    abort_latome(paste0("`expected` names no share for batch ", quoted(absent, 3L), "."),
+      suggest(absent[[1]], names(expected), "It names"), field = "expected", call = call)
+  }
+  expected[batches]
+}
+
+#' The score above which a cell of each batch is called: 0.5, or such that the expected share is.
+#' @noRd
+cuts_by_batch <- function(scores, expected) {
+  cut <- function(batch) {
+    score <- sort(scores$score[scores$batch == batch], decreasing = TRUE)          # without those not classified
+    if (is.null(expected) || !length(score)) {
+      return(0.5)
+    }
+    called <- round(expected[[match(batch, names(expected))]] * length(score))
+    score[[min(called + 1, length(score))]]
+  }
+  vapply(rlang::set_names(levels(scores$batch)), cut, 0)
 }
 
 classify_batch <- function(work, batch, rows, settings, ratio, arguments, call) {
@@ -147,7 +193,8 @@ store_doublets <- function(object, found, ready, arguments, settings, call) {
 #' @param bins number of bars.
 #' @return `get_doublets()` returns a list of class `latome_doublets`: `scores`, a data.frame with a row for each
 #'   cell (`batch`, `score`: the probability of a doublet, `class`); `simulated`, one with a row for each
-#'   simulated doublet (`batch`, `score`); `batch`, name of the column of batches; `models`, the classifiers by batch;
+#'   simulated doublet (`batch`, `score`); `batch`, name of the column of batches; `cuts`, the score above which a
+#'   cell of each batch is called a doublet; `models`, the classifiers by batch;
 #'   `settings`; `seed`; `name`, under which they were stored. `plot_doublets()` returns a ggplot object.
 #' @export
 #' @examplesIf latome_available() && requireNamespace("ggplot2", quietly = TRUE)
@@ -202,9 +249,10 @@ print.latome_doublets <- function(x, ...) {
   n <- sum(known$class == "doublet")
   cat(
     paste0("<latome_doublets> ", count_of(n), " of ", count_of(nrow(known), "cell"), " called doublets (",
-      percent(n / max(nrow(known), 1)), "), by scores of more than 0.5"),
-    paste0("Of ", count_of(nrow(x$simulated), "simulated doublet"), " ", percent(mean(x$simulated$score > 0.5)),
-      " have such a score."),
+      percent(n / max(nrow(known), 1)), "), by ",
+      if (is.null(x$settings$expected)) "scores of more than 0.5" else "the share expected in a batch"),
+    paste0("Of ", count_of(nrow(x$simulated), "simulated doublet"), " ",
+      percent(mean(x$simulated$score > cuts_of(x, x$simulated$batch))), " have such a score."),
     if (length(x$batch)) paste0("Batches of column '", x$batch, "': ", quoted(levels(x$simulated$batch), 8L)),
     sep = "\n"
   )
@@ -222,9 +270,10 @@ plot_doublets <- function(x, name = NULL, bins = 40L) {
     data.frame(doublets$simulated[c("batch", "score")], set = "simulated doublets")
   )
   parts <- parts[!is.na(parts$score), , drop = FALSE]
+  marks <- unique(data.frame(batch = parts$batch, cut = cuts_of(doublets, parts$batch)))
   drawn <- ggplot2::ggplot(parts, ggplot2::aes(x = .data$score, fill = .data$set)) +
     ggplot2::geom_histogram(position = "identity", alpha = 0.6, breaks = seq(0, 1, length.out = bins + 1L)) +
-    ggplot2::geom_vline(xintercept = 0.5, linetype = "dashed", colour = "grey40") +
+    ggplot2::geom_vline(ggplot2::aes(xintercept = .data$cut), marks, linetype = "dashed", colour = "grey40") +
     ggplot2::scale_fill_manual(values = c("observed cells" = BLUE, "simulated doublets" = VERMILION)) +
     ggplot2::scale_x_continuous(breaks = c(0, 0.5, 1)) +
     ggplot2::labs(x = "Probability of a doublet", y = "Number of cells", fill = NULL, title = "Solo") +
@@ -234,6 +283,13 @@ plot_doublets <- function(x, name = NULL, bins = 40L) {
       labeller = ggplot2::as_labeller(doublet_rates(doublets$scores)))
   }
   drawn
+}
+
+#' The score above which a cell is called, for each of some batches; 0.5 in results that were made before it was kept.
+#' @noRd
+cuts_of <- function(doublets, batch) {
+  cuts <- unname(doublets$cuts)[match(as.character(batch), names(doublets$cuts))]
+  if (is.null(doublets$cuts)) rep(0.5, length(batch)) else cuts
 }
 
 #' Batches with their share of doublets, in words, by batch.

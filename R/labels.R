@@ -7,6 +7,9 @@
 #' labels ([run_scanvi()]) or that knows types by their markers ([run_cellassign()]); the cells may be
 #' those it was trained on or others.
 #'
+#' A probability near 1 says that the model has no doubt, not that it is right: in a batch none of whose cells had a
+#' label, and for types that no labelled cell has, it is surer than it may be. See `vignette("annotation")`.
+#'
 #' @inheritParams latent_representation
 #' @param batch_size cells that are computed together; it bounds the memory used, not the result.
 #' @param object a model; of one that was trained on a matrix, `predict()` without `x` gives the labels of its cells.

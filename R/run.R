@@ -578,9 +578,10 @@ run_autozi <- function(object, batch = NULL, labels = NULL, assay = NULL, layer 
 #' * \eqn{p(\mathrm{doublet} \mid h)}: a neural network, trained to tell observed from simulated cells by its
 #'   cross-entropy. It stops early, before it learns by heart which cells were observed.
 #'
-#' A cell is called a doublet where \eqn{p > 0.5}. Doublets of two cells of one type look like one large cell and
-#' are hard to find by this method as by any other. The number of true doublets is not known to the model: compare the
-#' share that it calls with what the loading of the lane lets you expect, and look at [plot_doublets()].
+#' A cell is called a doublet where \eqn{p > 0.5}. The classifier learns from more simulated doublets than any lane holds
+#' true ones, so this calls more cells than there are doublets: take the score as an order, and give the share that the
+#' loading of the lane lets you expect as `expected`, by which it is cut. Look at [plot_doublets()] first. Doublets of two cells of one type look like one large cell and are hard to find by this method
+#' as by any other.
 #'
 #' Without `model` an scVI is trained first, on all cells, with `batch` and the covariates. It is not stored; to keep
 #' it, train it with [run_scvi()] and give its name. Do not give a model whose counts were filtered by doublet calls.
@@ -591,6 +592,8 @@ run_autozi <- function(object, batch = NULL, labels = NULL, assay = NULL, layer 
 #' @param batch name of the column of the cell data that holds the lane or other unit in which doublets arise; by default
 #' that of `model`, else all cells are one batch.
 #' @param model a trained scVI of these cells, or the name of one that `object` carries; `NULL` to train one first.
+#' @param expected the share of doublets among the cells of a batch, between 0 and 1: so many of each batch, those with the
+#' highest scores, are called doublets. Several numbers named by batch give each its own. `NULL` calls scores above 0.5.
 #' @param doublet_ratio simulated doublets for each cell (above 0).
 #' @param categorical_covariates,continuous_covariates names of columns of covariates of the scVI that is trained first.
 #' @param assay,layer where the raw counts are. Seurat: by default the default assay and its layer
@@ -631,7 +634,7 @@ run_autozi <- function(object, batch = NULL, labels = NULL, assay = NULL, layer 
 #' seu <- run_solo(SeuratObject::pbmc_small, batch = "groups", training = short, model_training = short)
 #' table(seu$groups, seu$solo.class)
 #' get_doublets(seu)
-run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
+run_solo <- function(object, batch = NULL, model = NULL, expected = NULL, doublet_ratio = 2,
                      categorical_covariates = NULL, continuous_covariates = NULL, assay = NULL,
                      layer = NULL, features = NULL, n_hidden = 128L, n_layers = 1L,
                      dropout_rate = 0.1, ..., name = "solo",
@@ -645,8 +648,8 @@ run_solo <- function(object, batch = NULL, model = NULL, doublet_ratio = 2,
     n_layers = check_whole_number(n_layers, ge = 1),
     dropout_rate = check_number(dropout_rate, ge = 0, lt = 1)
   )
-  arguments <- list(batch = batch, model = model, doublet_ratio = doublet_ratio,
-    categorical_covariates = categorical_covariates,
+  arguments <- list(batch = batch, model = model, expected = expected,
+    doublet_ratio = doublet_ratio, categorical_covariates = categorical_covariates,
     continuous_covariates = continuous_covariates, assay = assay, layer = layer,
     features = features, name = name, training = training, model_training = model_training,
     seed = seed, keep_model = keep_model, allow_noninteger = allow_noninteger, coldata = coldata,
@@ -777,7 +780,8 @@ run_cellassign <- function(object, markers, batch = NULL, categorical_covariates
 #' type, and the mixing of batches. Clusters found by k-means may fall somewhat differently. The learning rate is fifteen times the default, rises over the first tenth of the steps and falls to nothing at
 #' the end; the term in Adam's denominator is smaller, so that the rate acts on all weights alike; and the KL divergence
 #' counts fully after a tenth of the steps. It trains for a number of steps, whatever the number of cells, and to its
-#' end: early stopping is off. For far more cells than 20,000, or several layers, give it more steps (`max_steps`).
+#' end: early stopping is off. Since the rate falls to nothing, its training curve always ends flat: to see whether it was long
+#' enough, compare with a longer run. For far more cells than 20,000, or several layers, give it more steps (`max_steps`).
 #'
 #' `"fast"` stands for `max_steps = 7000L, n_steps_kl_warmup = 700L, n_epochs_kl_warmup = NULL,
 #' lr = 0.015, lr_schedule = "cycle", eps = 0.0001, early_stopping = FALSE`.

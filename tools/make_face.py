@@ -42,7 +42,7 @@ FACES = {
     "ldvae": Face(f"batch = NULL; labels = NULL; {FEATURES}"),
     "scanvi": Face(f"labels; unlabeled = NA; batch = NULL; {COVARIATES}; size_factor = NULL; model = NULL; {FEATURES}"),
     "autozi": Face(f"batch = NULL; labels = NULL; {FEATURES}"),
-    "solo": Face(f"batch = NULL; model = NULL; doublet_ratio = 2; {COVARIATES}; {FEATURES}",
+    "solo": Face(f"batch = NULL; model = NULL; expected = NULL; doublet_ratio = 2; {COVARIATES}; {FEATURES}",
                  more="model_training = training_options(); "),
     "cellassign": Face(f"markers; batch = NULL; {COVARIATES}; size_factor = NULL; {PLACE}"),
 }

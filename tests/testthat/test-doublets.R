@@ -102,6 +102,40 @@ test_that("a batch of too few cells is left out, and that is said", {
   expect_false(anyNA(found$scores$class[-(1:4)]))
 })
 
+test_that("the share that is expected is called, batch by batch", {
+  cells <- with_doublets()
+  found <- found_doublets()
+  again <- solo(cells$counts, coldata = cells$coldata, verbose = FALSE, expected = c(L2 = 0.05, L1 = 0.1, L3 = 0.2))
+  expect_equal(again$scores$score, found$scores$score)
+  called <- split(again$scores, again$scores$batch)
+  expect_equal(vapply(called, function(part) sum(part$class == "doublet"), 0), c(L1 = 20, L2 = 10))
+  for (part in called) expect_gt(min(part$score[part$class == "doublet"]), max(part$score[part$class == "singlet"]))
+  expect_equal(names(again$cuts), c("L1", "L2"))
+  expect_output(print(again), "30 of 400 cells called doublets .*by the share expected")
+  skip_if_not_installed("ggplot2")
+  lines <- ggplot2::layer_data(plot_doublets(again), 2)
+  expect_equal(lines$xintercept, unname(again$cuts))
+  expect_equal(unique(ggplot2::layer_data(plot_doublets(found), 2)$xintercept), 0.5)
+})
+
+test_that("scores are cut without batches, with ties and with cells that have none", {
+  scores <- data.frame(batch = factor(rep("", 5)), score = c(0.9, 0.2, NA, 0.8, 0.8))
+  expect_equal(unname(cuts_by_batch(scores, NULL)), 0.5)
+  cut <- cuts_by_batch(scores, expected_by_batch(0.25, "", NULL))
+  expect_equal(which(scores$score > cut), 1L)
+  expect_equal(cuts_of(list(cuts = cut), scores$batch), rep(0.8, 5))
+})
+
+test_that("a share that cannot be is refused before any work", {
+  skip_without_engine()
+  cells <- with_doublets()
+  run <- function(expected) {
+    run_solo(cells$counts, batch = "lane", coldata = cells$coldata, expected = expected, model_training = quick(1e6))
+  }
+  for (expected in list(8, 0, NA_real_, "0.1", c(0.1, 0.2))) expect_error(run(expected), "`expected` must be a share")
+  expect_error(run(c(L1 = 0.1, l2 = 0.1)), "no share for batch 'L2'.*Did you mean 'l2'", class = "latome_error")
+})
+
 test_that("calls that cannot be are doubted", {
   scores <- data.frame(batch = factor(rep("L1", 4)), score = c(1, 1, 1, 0), class = c(rep("doublet", 3), "singlet"))
   expect_warning(say_doublets(scores, FALSE), "More than half of the cells of batch 'L1' are called doublets")
