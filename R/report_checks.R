@@ -60,7 +60,7 @@ map_colours <- function(about, cells) {
   Filter(function(values) nlevels(values) > 0L, found)
 }
 
-knows_labels <- function(fit) !is.null(fit) && fit$kind %in% c("scanvi", "cellassign")
+knows_labels <- function(fit) !is.null(fit) && tells_labels(fit)
 
 map_plot <- function(at, group, name) {
   cells <- data.frame(x = at[, 1], y = at[, 2], group = group %||% factor(rep("cells", nrow(at))))

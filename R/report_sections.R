@@ -263,7 +263,8 @@ de_items <- function(table, name) {
 
 session_section <- function(about) {
   fit <- about$fit
-  made <- if (!is.null(fit)) paste0("The model was trained by latome ", fit$version, ", seed ", fit$seed, ".")
+  by <- fit$summary$source %||% paste0("latome ", fit$version, ", seed ", fit$seed)
+  made <- if (!is.null(fit)) paste0("The model was trained by ", by, ".")
   lines <- utils::capture.output(utils::sessionInfo())
   page <- paste0("This page was made by latome ", utils::packageVersion("latome"), ", seed ", about$seed, ".")
   status <- if (!is.null(about$asked)) latome_status()
