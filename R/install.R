@@ -50,23 +50,27 @@ install_latome <- function(path = getOption("latome.environment"), python = NULL
     return(invisible(NULL))
   }
   if (force) unlink(path, recursive = TRUE)
-  inside <- fill_environment(python, path, uv, packages, c(source$arguments, shQuote(pip_arguments)), call)
+  inside <- fill_environment(python, path, uv, packages, c(source$arguments, shQuote(pip_arguments)), call,
+    index = source$index)
   finish_installation(path, inside)
   invisible(inside)
 }
 
 #' Make the environment and install into it; one that could only be half made is not left behind.
+#'
+#' @param packages the first is PyTorch
+#' @param arguments of pip, for all of them
+#' @param index further ones for PyTorch, which is there when the others are looked for
 #' @return the path of its Python
 #' @noRd
-fill_environment <- function(python, path, uv, packages, arguments, call) {
+fill_environment <- function(python, path, uv, packages, arguments, call, index = character()) {
   keep <- claim_folder(path, call)
   path <- normalizePath(path, "/")
   on.exit(if (!keep) unlink(path, recursive = TRUE))
   inside <- make_environment(python, path, uv, call)
   pip <- pip_command(inside, uv)
-  for (step in list(list(packages[[1L]], "install PyTorch"), list(packages, "install the other packages"))) {
-    run_step(pip$program, c(pip$arguments, shQuote(step[[1L]]), arguments), step[[2L]], call)
-  }
+  run_step(pip$program, c(pip$arguments, shQuote(packages[[1L]]), arguments, index), "install PyTorch", call)
+  run_step(pip$program, c(pip$arguments, shQuote(packages), arguments), "install the other packages", call)
   problem <- python_problem(list(path = inside, how = "install_latome()"))
   if (!is.null(problem)) {
     abort_latome(problem$problem, problem$hint, kind = "EngineError", field = "path", call = call)
@@ -197,7 +201,7 @@ torch_source <- function(torch_index) {
   }
   builds <- switch(torch_index %||% "pip", cpu = "for the processor", cuda = "for NVIDIA GPUs (CUDA)",
     pip = "that pip is configured for", paste("of", torch_index))
-  list(arguments = torch_index_arguments(torch_index), said = paste0("PyTorch's builds ", builds, why))
+  list(index = torch_index_arguments(torch_index), said = paste0("PyTorch's builds ", builds, why))
 }
 
 #' The first NVIDIA GPU that its driver reports, or NULL.
