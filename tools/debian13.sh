@@ -78,6 +78,7 @@ read_pip_settings() {
     export "$variable=$(tr '\n' ' ' <<<"$value")"
     for word in $value; do
       word=${word#file://}
+      word=${word%/simple} # an index may keep its files beside it
       if [[ "$word" == /* && -d "$word" ]]; then LENT+=("$word"); fi
     done
   done
