@@ -45,7 +45,7 @@ install_latome <- function(path = getOption("latome.environment"), python = NULL
 
   inform_latome(c("latome will make a Python environment:",
     "*" = paste("with", python, if (is.null(uv)) "(venv and pip)" else "(uv)"), "*" = paste("in", path),
-    "*" = paste("holding", paste(packages, collapse = ", ")), "*" = source$said))
+    "*" = paste("holding", paste(packages, collapse = ", ")), "*" = source$said, "!" = silent_index(source$address)))
   if (ask && !isTRUE(utils::askYesNo("Go on?"))) {
     return(invisible(NULL))
   }
@@ -201,7 +201,28 @@ torch_source <- function(torch_index) {
   }
   builds <- switch(torch_index %||% "pip", cpu = "for the processor", cuda = "for NVIDIA GPUs (CUDA)",
     pip = "that pip is configured for", paste("of", torch_index))
-  list(index = torch_index_arguments(torch_index), said = paste0("PyTorch's builds ", builds, why))
+  list(index = torch_index_arguments(torch_index), said = paste0("PyTorch's builds ", builds, why),
+    address = if (identical(torch_index, "cpu")) CPU_BUILDS)
+}
+
+CPU_BUILDS <- "https://download.pytorch.org/whl/cpu"
+
+#' What happens where an index does not answer, in words; NULL where it does, or where there is none to ask.
+#' @noRd
+silent_index <- function(address, seconds = 10) {
+  if (is.null(address) || Sys.info()[["sysname"]] == "Darwin") {
+    return(NULL)
+  }
+  patience <- options(timeout = seconds)
+  on.exit(options(patience))
+  answers <- tryCatch({
+    close(url(paste0(address, "/torch/"), "rb"))
+    TRUE
+  }, error = function(e) FALSE, warning = function(w) FALSE)
+  if (!answers) {
+    paste0(address, " does not answer: pip then takes the builds of PyPI, which hold CUDA and are gigabytes, or those ",
+      "that its configuration finds")
+  }
 }
 
 #' The first NVIDIA GPU that its driver reports, or NULL.
@@ -221,7 +242,7 @@ torch_index_arguments <- function(torch_index) {
     if (Sys.info()[["sysname"]] == "Darwin") {
       return(character())                      # PyPI's builds for macOS are small already
     }
-    torch_index <- "https://download.pytorch.org/whl/cpu"
+    torch_index <- CPU_BUILDS
   }
   c("--extra-index-url", shQuote(torch_index))
 }

@@ -16,11 +16,19 @@ test_that("the processor or a GPU is chosen by what is found, and said", {
   writeLines(c("#!/bin/sh", "echo 'GPU 0: NVIDIA H200 (UUID: GPU-1234)'"), driver)
   Sys.chmod(driver, "755")
   expect_equal(found_gpu(), "NVIDIA H200")
-  expect_equal(torch_source("auto"), list(index = character(),
+  expect_equal(torch_source("auto")[c("index", "said")], list(index = character(),
     said = "PyTorch's builds for NVIDIA GPUs (CUDA): NVIDIA H200 was found"))
   writeLines(c("#!/bin/sh", "echo 'NVIDIA-SMI has failed because it could not communicate'; exit 9"), driver)
   expect_null(found_gpu())
   expect_equal(torch_source(NULL)$index, character())
+})
+
+test_that("an index that does not answer is told before anything is downloaded", {
+  skip_on_os("mac")
+  expect_match(silent_index("http://127.0.0.1:9", 2), "does not answer: pip then takes the builds of PyPI")
+  expect_null(silent_index(NULL))
+  expect_equal(torch_source("cpu")$address, "https://download.pytorch.org/whl/cpu")
+  expect_null(torch_source("cuda")$address)
 })
 
 test_that("uv is used where it is there, and asked for in words where it is not", {
