@@ -61,8 +61,7 @@ correct_batches <- function(objects, batch, restrict, subset.row, correct.all, a
   if (!is.null(subset.row)) genes <- if (is.character(subset.row)) subset.row else genes[subset.row]
   features <- if (is.null(subset.row)) "all" else genes
   arguments <- c(arguments, list(batch = "batch", features = features, name = "corrected"))
-  here <- rlang::new_environment(list(object = object), parent = asNamespace("latome"))
-  object <- rlang::eval_bare(rlang::call2("run_scvi", quote(object), !!!arguments), here)
+  object <- call_on(object, "run_scvi", arguments)
   names <- SingleCellExperiment::reducedDimNames(object)
   SingleCellExperiment::reducedDimNames(object) <- replace(names, names == "CORRECTED", "corrected")
   if (isTRUE(correct.all)) object else object[intersect(rownames(object), genes), ]

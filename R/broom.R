@@ -34,7 +34,7 @@ glance.latome_model <- function(x, ...) {
   data.frame(
     kind = x$kind, n_cells = whole(facts$n_cells), n_genes = length(x$genes),
     n_batches = max(1L, length(x$levels$batch)),
-    n_latent = if (has_latent(x$kind)) whole(x$settings$n_latent) else NA_integer_, epochs = whole(facts$epochs),
+    n_latent = if (has_latent(x)) whole(x$settings$n_latent) else NA_integer_, epochs = whole(facts$epochs),
     stopped = word(facts$stopped), elbo_train = number(facts$elbo_train),
     elbo_validation = number(facts$elbo_validation), n_parameters = number(facts$n_parameters),
     seconds = number(facts$seconds), device = word(facts$device), seed = number(x$seed), version = word(x$version)

@@ -74,7 +74,7 @@ get_kept.Seurat <- function(object, call = rlang::caller_env()) {
   check_seurat_readable(object, call)
   kept <- SeuratObject::Misc(object, "latome") %||% list()
   brought <- brought_models(object)
-  kept$models[names(brought)] <- brought
+  if (length(brought)) kept$models[names(brought)] <- brought
   kept
 }
 
